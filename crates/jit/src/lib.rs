@@ -1,0 +1,1 @@
+//! Programs to machine code by Cranelift, and the sessions that run it.

@@ -1,0 +1,1 @@
+//! Precompiled micro-kernels, chosen by instruction set at run time.

@@ -1,0 +1,1 @@
+//! Kiln: a static computation-graph compiler for deep learning. The public interface.

@@ -1,0 +1,1 @@
+//! The Kiln language: text to syntax tree to graph, diagnostics, formatter.

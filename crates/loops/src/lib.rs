@@ -1,0 +1,1 @@
+//! The low IR: programs of buffers and loop-nest kernels, with text, verifier and interpreter.

@@ -1,0 +1,1 @@
+//! Element types, shapes and dense tensors: the vocabulary every Kiln crate shares.
