@@ -1,1 +1,12 @@
 //! Element types, shapes and dense tensors: the vocabulary every Kiln crate shares.
+//!
+//! A [`Tensor`] is a dense row-major array of one [`DType`]. It is what crosses Kiln's boundary
+//! (weights, inputs, outputs); inside a running session values live in the arena instead.
+
+mod dtype;
+mod shape;
+mod tensor;
+
+pub use dtype::DType;
+pub use shape::{MAX_BYTES, Shape, ShapeError};
+pub use tensor::{Data, DataMut, Tensor, TensorError};
