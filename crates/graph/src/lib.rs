@@ -1,1 +1,17 @@
 //! The high IR: a dataflow graph of operators, with text, verifier and a 64-bit reference evaluator.
+//!
+//! A [`Graph`] is append-only: a node's operands stand before it, so node order is a topological
+//! order, and a pass that changes a graph builds a new one. What an operator is and does is said
+//! once, in its [`OpDef`] under [`ops`].
+
+mod attrs;
+mod builder;
+pub mod eval;
+mod graph;
+pub mod op;
+pub mod ops;
+
+pub use attrs::{Attr, Attrs};
+pub use builder::{Builder, Var};
+pub use graph::{Graph, GraphError, InputKind, Location, Node, NodeId, Placement, Type, Update};
+pub use op::OpDef;

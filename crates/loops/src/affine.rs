@@ -1,6 +1,6 @@
 //! Arithmetic on affine expressions.
 
-use crate::ir::{Affine, Index, Var};
+use crate::ir::{Affine, Index, Reg, Var};
 
 impl Affine {
     /// The constant `c`.
@@ -88,6 +88,57 @@ impl Affine {
             Err(i) if c != 0 => self.terms.insert(i, (v, c)),
             Err(_) => {}
         }
+    }
+}
+
+impl Index {
+    /// The constant `c`.
+    pub fn constant(c: i64) -> Index {
+        Affine::constant(c).into()
+    }
+
+    /// The variable `v`.
+    pub fn var(v: Var) -> Index {
+        Affine::var(v).into()
+    }
+
+    /// The value of a register times `stride`; the register must be defined by a clamp.
+    pub fn dynamic(reg: Reg, stride: i64) -> Index {
+        Index { affine: Affine::default(), dynamic: vec![(reg, stride)] }
+    }
+
+    /// The sum of two indices.
+    #[must_use]
+    pub fn plus(&self, other: &Index) -> Index {
+        let mut dynamic = self.dynamic.clone();
+        dynamic.extend_from_slice(&other.dynamic);
+        Index { affine: self.affine.plus(&other.affine), dynamic }
+    }
+
+    /// The index plus a constant.
+    #[must_use]
+    pub fn offset(&self, c: i64) -> Index {
+        Index { affine: self.affine.offset(c), dynamic: self.dynamic.clone() }
+    }
+
+    /// The index times a constant.
+    #[must_use]
+    pub fn times(&self, c: i64) -> Index {
+        if c == 0 {
+            return Index::default();
+        }
+        Index {
+            affine: self.affine.times(c),
+            dynamic: self.dynamic.iter().map(|&(r, s)| (r, s.saturating_mul(c))).collect(),
+        }
+    }
+
+    /// The flat row-major index of a multi-index, given strides.
+    pub fn flat(index: &[Index], strides: &[usize]) -> Index {
+        index
+            .iter()
+            .zip(strides)
+            .fold(Index::default(), |sum, (i, &s)| sum.plus(&i.times(s as i64)))
     }
 }
 
