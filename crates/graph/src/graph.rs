@@ -92,6 +92,25 @@ pub struct Node {
     pub locations: Arc<[Location]>,
     /// Where it is computed.
     pub placement: Placement,
+    /// The order of its axes in memory, outermost first; empty for row-major. Only the layout pass
+    /// sets it, and only lowering looks at it: everything else sees axes in their logical order.
+    pub order: Vec<usize>,
+}
+
+impl Node {
+    /// The distance in memory between neighbours along each axis, in elements.
+    pub fn strides(&self) -> Vec<usize> {
+        if self.order.is_empty() {
+            return self.ty.shape.strides();
+        }
+        let mut strides = vec![1; self.ty.shape.rank()];
+        let mut stride = 1;
+        for &axis in self.order.iter().rev() {
+            strides[axis] = stride;
+            stride *= self.ty.shape[axis].max(1);
+        }
+        strides
+    }
 }
 
 /// Who provides the value of an `input` node.
@@ -176,7 +195,7 @@ impl Graph {
     ) -> Result<NodeId, GraphError> {
         let types: Vec<&Type> = operands.iter().map(|&o| &self[o].ty).collect();
         let ty = infer(op, &attrs, &types)?;
-        let node = Node { op, attrs, ty, locations, placement: Placement::Unset };
+        let node = Node { op, attrs, ty, locations, placement: Placement::Unset, order: Vec::new() };
         let id = self.nodes.add_node(node);
         for (position, &operand) in operands.iter().enumerate() {
             self.nodes.add_edge(operand, id, position as u32);
@@ -245,6 +264,11 @@ impl Graph {
     /// Says where a node is computed.
     pub fn place(&mut self, id: NodeId, placement: Placement) {
         self.nodes[id].placement = placement;
+    }
+
+    /// Says in which order a node's axes lie in memory; see [`Node::order`].
+    pub fn order(&mut self, id: NodeId, order: Vec<usize>) {
+        self.nodes[id].order = order;
     }
 
     /// Runs `f` with the node as its operator's functions see it.
