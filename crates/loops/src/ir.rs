@@ -210,7 +210,7 @@ pub struct Dim {
 pub struct Contract {
     /// The first operand and its index at row 0, depth 0.
     pub a: (Mem, Affine),
-    /// The second operand and its index at depth 0, column 0; 0 if `packed`.
+    /// The second operand and its index at depth 0, column 0; if `packed`, where its pack begins.
     pub b: (Mem, Affine),
     /// The result and its index at row 0, column 0.
     pub c: (Mem, Affine),
