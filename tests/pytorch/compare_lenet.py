@@ -7,7 +7,7 @@ Both start from the same weights and work on the same batch, without dropout. Th
 but for its optimiser, which becomes SGD at a fixed rate. Prints a table; exits 1 if a row is over its limit.
 
 The default rate is low because a higher one compares nothing: at 0.05 the 100 steps of two runs of PyTorch whose
-weights differ in the last bit part by several per cent. The first row of the table measures this for PyTorch
+weights differ in the last bits part by several per cent. The first row of the table measures this for PyTorch
 alone, and must hold for the losses to be evidence.
 """
 
@@ -117,6 +117,8 @@ def main():
     parser.add_argument("--lr", type=float, default=0.005, metavar="RATE")
     parser.add_argument("--seed", type=int, default=3, metavar="S", help="of weights, images and labels")
     args = parser.parse_args()
+    if args.batch < 2 or args.batch % 2:
+        parser.error("--batch must be even and at least 2")
 
     torch.manual_seed(args.seed)
     model = LeNet(dropout=0.0)
