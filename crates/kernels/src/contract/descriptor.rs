@@ -1,0 +1,346 @@
+//! The descriptor of a contraction: its tables, and what is derived from them once.
+
+use super::kernels::KernelSet;
+use super::narrow::{AXPY_COLUMNS, DOT_BLOCK, SCRATCH};
+use super::pack::{Form, follow, octets_follow};
+use super::{DEPTH_BLOCK, NARROW_ROWS, OCTET, depth_blocks};
+use crate::cache::CacheSizes;
+use crate::isa::Isa;
+use std::fmt;
+use std::ops::Range;
+
+/// Offsets, in elements, of the rows, depths and columns of the three operands.
+///
+/// `A[r, d]` lies at `a_row[r] + a_depth[d]`, `B[d, c]` at `b_depth[d] + b_col[c]`, `C[r, c]` at
+/// `c_row[r] + c_col[c]`. No two elements of `C` may share a place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// Of each row in `A`.
+    pub a_row: Vec<u32>,
+    /// Of each depth in `A`.
+    pub a_depth: Vec<u32>,
+    /// Of each depth in `B`.
+    pub b_depth: Vec<u32>,
+    /// Of each column in `B`.
+    pub b_col: Vec<u32>,
+    /// Of each row in `C`.
+    pub c_row: Vec<u32>,
+    /// Of each column in `C`.
+    pub c_col: Vec<u32>,
+}
+
+/// Two tables of one axis differ in length, or an operand exceeds the address space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContractionError {
+    /// The axis, and the lengths of its two tables.
+    Lengths(&'static str, usize, usize),
+    /// Packed operands would exceed the address space.
+    TooLarge,
+}
+
+impl fmt::Display for ContractionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ContractionError::Lengths(axis, one, other) => {
+                write!(f, "contraction: tables of {axis} of unequal length, {one} and {other}")
+            }
+            ContractionError::TooLarge => {
+                write!(f, "contraction: the packed operand exceeds the address space")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ContractionError {}
+
+/// A contraction, ready to run: read-only, shared by all threads.
+#[derive(Clone, Debug)]
+pub struct Contraction {
+    pub(super) tables: Tables,
+    pub(super) accumulate: bool,
+    pub(super) kernels: &'static KernelSet,
+    /// The rows in tiles of nearly equal height.
+    pub(super) tiles: Vec<RowTile>,
+    /// The columns in panels.
+    pub(super) panels: Vec<Panel>,
+    /// Columns of all panels, padding included.
+    pub(super) padded_cols: usize,
+    /// Tiles that are visited between two panels.
+    pub(super) row_blocks: Vec<Range<usize>>,
+    /// Panels that are packed at a time.
+    pub(super) col_blocks: Vec<Range<usize>>,
+    pub(super) pack_a: bool,
+    /// How a product of few rows reads an unpacked `B`, if there is a good way.
+    pub(super) narrow: Option<NarrowForm>,
+}
+
+/// A tile's rows.
+#[derive(Clone, Debug)]
+pub(super) struct RowTile {
+    pub rows: Range<usize>,
+    pub form: Form,
+}
+
+/// A panel's columns.
+#[derive(Clone, Debug)]
+pub(super) struct Panel {
+    pub cols: Range<usize>,
+    /// Columns of all panels before it, padding included.
+    pub at: usize,
+    /// Index into the panel kernels.
+    pub kernel: usize,
+    /// How its columns lie in `B`.
+    pub form: Form,
+    /// Whether its columns follow each other in `C`.
+    pub contiguous: bool,
+}
+
+/// How a product of few rows reads `B`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NarrowForm {
+    Axpy,
+    Dot,
+}
+
+impl Contraction {
+    /// Derives tiles, panels and blocks from the tables. With `accumulate` the product is added
+    /// to `C`, otherwise it replaces it; a depth of zero gives zeros.
+    ///
+    /// # Errors
+    /// The two tables of an axis differ in length, or sizes exceed the address space.
+    pub fn new(
+        isa: Isa,
+        tables: Tables,
+        accumulate: bool,
+    ) -> Result<Contraction, ContractionError> {
+        let t = &tables;
+        for (axis, one, other) in [
+            ("rows", &t.a_row, &t.c_row),
+            ("depth", &t.a_depth, &t.b_depth),
+            ("columns", &t.b_col, &t.c_col),
+        ] {
+            if one.len() != other.len() {
+                return Err(ContractionError::Lengths(axis, one.len(), other.len()));
+            }
+        }
+        let (rows, cols, depth) = (t.a_row.len(), t.b_col.len(), t.a_depth.len());
+        let padded_cols = cols.checked_next_multiple_of(OCTET).ok_or(ContractionError::TooLarge)?;
+        // Everything else in scratch is bounded by constants and this.
+        padded_cols
+            .checked_mul(depth.max(DEPTH_BLOCK))
+            .and_then(|n| n.checked_mul(2 * size_of::<f32>()))
+            .ok_or(ContractionError::TooLarge)?;
+
+        let kernels = KernelSet::of(isa);
+        let tiles = row_tiles(&t.a_row, kernels, octets_follow(&t.a_depth));
+        let panels = panels(t, kernels, octets_follow(&t.b_depth));
+        let cache = CacheSizes::detect();
+        let block_depth = depth.clamp(1, DEPTH_BLOCK);
+        let row_bytes = block_depth * size_of::<f32>() * kernels.rows;
+        let row_blocks = blocks(&vec![row_bytes; tiles.len()], cache.l2 / 4);
+        let widths: Vec<usize> = panels
+            .iter()
+            .map(|p| kernels.panels[p.kernel].width * block_depth * size_of::<f32>())
+            .collect();
+        let col_blocks = blocks(&widths, cache.l2 / 2);
+        let pack_a = pays_to_pack_a(t, &tiles, &panels);
+        let narrow = if rows > NARROW_ROWS {
+            None
+        } else if follow(&t.b_col) {
+            Some(NarrowForm::Axpy)
+        } else {
+            follow(&t.b_depth).then_some(NarrowForm::Dot)
+        };
+        Ok(Contraction {
+            accumulate,
+            kernels,
+            tiles,
+            panels,
+            padded_cols,
+            row_blocks,
+            col_blocks,
+            pack_a,
+            narrow,
+            tables,
+        })
+    }
+
+    /// Rows of `A` and `C`.
+    pub fn rows(&self) -> usize {
+        self.tables.a_row.len()
+    }
+
+    /// Columns of `B` and `C`.
+    pub fn cols(&self) -> usize {
+        self.tables.b_col.len()
+    }
+
+    /// Terms of each sum.
+    pub fn depth(&self) -> usize {
+        self.tables.a_depth.len()
+    }
+
+    /// Whether the product is added to `C`.
+    pub fn accumulates(&self) -> bool {
+        self.accumulate
+    }
+
+    /// Elements that `A` must have from its base on.
+    pub fn a_extent(&self) -> usize {
+        extent(&self.tables.a_row, &self.tables.a_depth)
+    }
+
+    /// Elements that `B` must have from its base on.
+    pub fn b_extent(&self) -> usize {
+        extent(&self.tables.b_depth, &self.tables.b_col)
+    }
+
+    /// Elements that `C` must have from its base on.
+    pub fn c_extent(&self) -> usize {
+        extent(&self.tables.c_row, &self.tables.c_col)
+    }
+
+    /// Bytes of `B` packed. The packing depends on the tables of `B` and the instruction set
+    /// only, so contractions that differ in rows share it.
+    pub fn packed_b_bytes(&self) -> usize {
+        self.padded_cols * self.depth() * size_of::<f32>()
+    }
+
+    /// Bytes of scratch that [`crate::kiln_contract`] needs, one for each thread.
+    pub fn scratch_bytes(&self) -> usize {
+        let elements = match self.narrow {
+            Some(_) => SCRATCH,
+            None => self.b_scratch() + self.a_scratch(),
+        };
+        elements * size_of::<f32>()
+    }
+
+    /// Bytes of scratch that [`crate::kiln_contract_packed`] needs, one for each thread.
+    pub fn packed_scratch_bytes(&self) -> usize {
+        self.a_scratch() * size_of::<f32>()
+    }
+
+    /// Elements that the largest block of `B` takes when packed.
+    pub(super) fn b_scratch(&self) -> usize {
+        let width = |block: &Range<usize>| -> usize {
+            self.panels[block.clone()].iter().map(|p| self.kernels.panels[p.kernel].width).sum()
+        };
+        self.deepest_block() * self.col_blocks.iter().map(width).max().unwrap_or(0)
+    }
+
+    /// Elements that the largest block of `A` takes when packed.
+    fn a_scratch(&self) -> usize {
+        if !self.pack_a {
+            return 0;
+        }
+        self.deepest_block() * OCTET * self.row_blocks.iter().map(|b| b.len()).max().unwrap_or(0)
+    }
+
+    fn deepest_block(&self) -> usize {
+        depth_blocks(self.depth(), DEPTH_BLOCK).map(|block| block.len()).max().unwrap_or(0)
+    }
+}
+
+/// One more than the largest offset, if there is one.
+fn extent(one: &[u32], other: &[u32]) -> usize {
+    match (one.iter().max(), other.iter().max()) {
+        (Some(&one), Some(&other)) => one as usize + other as usize + 1,
+        _ => 0,
+    }
+}
+
+/// `ceil(rows / most)` tiles whose heights differ by one at most.
+fn row_tiles(a_row: &[u32], kernels: &KernelSet, depths_follow: bool) -> Vec<RowTile> {
+    let rows = a_row.len();
+    let count = rows.div_ceil(kernels.rows);
+    (0..count)
+        .map(|i| {
+            // The first `rows % count` tiles are one row higher.
+            let start = |i: usize| i * (rows / count) + i.min(rows % count);
+            let rows = start(i)..start(i + 1);
+            let form = form(&a_row[rows.clone()], depths_follow);
+            RowTile { rows, form }
+        })
+        .collect()
+}
+
+/// The widest panels while they last, then what fits the rest in vectors of eight.
+fn panels(t: &Tables, kernels: &KernelSet, depths_follow: bool) -> Vec<Panel> {
+    let cols = t.b_col.len();
+    let mut panels = Vec::new();
+    let mut start = 0;
+    while start < cols {
+        let octets = (cols - start).div_ceil(OCTET);
+        // The narrowest panel is one octet wide, so one always fits.
+        let fits = |p: &super::kernels::PanelKernels| p.width <= octets * OCTET;
+        let kernel = kernels.panels.iter().position(fits).unwrap_or(kernels.panels.len() - 1);
+        let end = cols.min(start + kernels.panels[kernel].width);
+        panels.push(Panel {
+            cols: start..end,
+            at: start,
+            kernel,
+            form: form(&t.b_col[start..end], depths_follow),
+            contiguous: follow(&t.c_col[start..end]),
+        });
+        start = end;
+    }
+    panels
+}
+
+fn form(cols: &[u32], depths_follow: bool) -> Form {
+    if octets_follow(cols) {
+        Form::Columns
+    } else if depths_follow {
+        Form::Depths
+    } else {
+        Form::Scattered
+    }
+}
+
+/// Splits a sequence of parts into runs of at most `limit` bytes, one part at least.
+fn blocks(bytes: &[usize], limit: usize) -> Vec<Range<usize>> {
+    let mut blocks: Vec<Range<usize>> = Vec::new();
+    let mut sum = 0;
+    for (i, &part) in bytes.iter().enumerate() {
+        match blocks.last_mut() {
+            Some(block) if sum + part <= limit => {
+                block.end = i + 1;
+                sum += part;
+            }
+            _ => {
+                blocks.push(i..i + 1);
+                sum = part;
+            }
+        }
+    }
+    blocks
+}
+
+/// Whether the lines of `A` that a tile reads down one block of depth would evict each other from
+/// the first cache, and enough panels come by to repay packing them.
+fn pays_to_pack_a(t: &Tables, tiles: &[RowTile], panels: &[Panel]) -> bool {
+    let (Some(tile), Some(depths)) =
+        (tiles.get(tiles.len() / 2), depth_blocks(t.a_depth.len(), DEPTH_BLOCK).next())
+    else {
+        return false;
+    };
+    if panels.len() < 2 {
+        return false;
+    }
+    let mut lines: Vec<u64> = Vec::with_capacity(tile.rows.len() * depths.len());
+    for &row in &t.a_row[tile.rows.clone()] {
+        for &depth in &t.a_depth[depths.clone()] {
+            lines.push((u64::from(row) + u64::from(depth)) / 16);
+        }
+    }
+    lines.sort_unstable();
+    lines.dedup();
+    let mut sets = [0usize; 64];
+    for line in lines {
+        sets[(line % 64) as usize] += 1;
+    }
+    sets.iter().any(|&lines| lines > 4)
+}
+
+// The narrow products split the depth by constants of their own.
+const _: () = assert!(AXPY_COLUMNS.is_multiple_of(16) && DOT_BLOCK.is_multiple_of(16));

@@ -1,0 +1,128 @@
+//! The compiled kernels of every instruction set.
+
+use super::narrow::{self, Narrow, NarrowFn};
+use super::pack::{self, Form, PackFn};
+use super::tile::{self, Tile, TileFn};
+use crate::isa::Isa;
+use crate::simd::{Generic, Simd};
+
+/// The kernels of one instruction set.
+#[derive(Debug)]
+pub(super) struct KernelSet {
+    /// The most rows of a tile.
+    pub rows: usize,
+    /// Panels by width, widest first, down to eight columns.
+    pub panels: &'static [PanelKernels],
+    pub pack: PackFn,
+    pub axpy: NarrowFn,
+    pub dot: NarrowFn,
+}
+
+/// The tiles of one panel width.
+#[derive(Debug)]
+pub(super) struct PanelKernels {
+    /// Columns, a multiple of eight.
+    pub width: usize,
+    /// `A` read in place, by rows - 1.
+    pub in_place: &'static [TileFn],
+    /// `A` packed, by rows - 1.
+    pub packed: &'static [TileFn],
+}
+
+impl KernelSet {
+    /// The kernels of `isa`.
+    pub fn of(isa: Isa) -> &'static KernelSet {
+        match isa {
+            Isa::Generic => &generic::SET,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => &avx2::SET,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(_) => &avx512::SET,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(_) => &neon::SET,
+        }
+    }
+}
+
+/// One module of compiled kernels: the vectors of eight, then of each panel width the vector and
+/// how many, for tiles of the given numbers of rows.
+macro_rules! kernel_set {
+    ($isa:ident $(, $features:literal)?: $octet:path, $vector:path, rows $rows:tt, panels $panels:tt) => {
+        mod $isa {
+            use super::*;
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn tile<S: Simd, const R: usize, const V: usize, const PACKED: bool>(t: &Tile) {
+                // SAFETY: as our own contract.
+                unsafe { tile::tile::<S, R, V, PACKED>(S::assume(), t) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn pack(
+                src: *const f32,
+                cols: &[u32],
+                depth: &[u32],
+                form: Form,
+                width: usize,
+                dst: *mut f32,
+            ) {
+                // SAFETY: as our own contract.
+                unsafe { pack::pack(<$octet>::assume(), src, cols, depth, form, width, dst) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn axpy(n: &Narrow<'_>) {
+                // SAFETY: as our own contract.
+                unsafe { narrow::axpy(<$vector>::assume(), n) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn dot(n: &Narrow<'_>) {
+                // SAFETY: as our own contract.
+                unsafe { narrow::dot(<$vector>::assume(), n) }
+            }
+
+            pub(super) static SET: KernelSet = KernelSet {
+                rows: kernel_set!(@count $rows),
+                panels: kernel_set!(@panels $rows $panels),
+                pack,
+                axpy,
+                dot,
+            };
+        }
+    };
+    (@count [$($r:literal)*]) => { [$($r),*].len() };
+    (@panels $rows:tt [$(($s:path, $v:literal))*]) => {
+        &[$(PanelKernels {
+            width: <$s as Simd>::LANES * $v,
+            in_place: kernel_set!(@tiles $rows $s, $v, false),
+            packed: kernel_set!(@tiles $rows $s, $v, true),
+        }),*]
+    };
+    (@tiles [$($r:literal)*] $s:path, $v:literal, $packed:literal) => {
+        &[$(tile::<$s, $r, $v, $packed>),*]
+    };
+}
+
+// Four rows of two 128-bit pairs and what they are multiplied with fit sixteen registers.
+kernel_set!(generic: Generic, Generic, rows [1 2 3 4], panels [(Generic, 1)]);
+
+// 6 x 2 sums, two columns and one broadcast: 15 of 16 registers.
+#[cfg(target_arch = "x86_64")]
+use crate::isa::{Avx2, Avx512};
+#[cfg(target_arch = "x86_64")]
+kernel_set!(avx2, "avx2,fma": Avx2, Avx2, rows [1 2 3 4 5 6], panels [(Avx2, 2) (Avx2, 1)]);
+
+// 8 x 3 sums, three columns and one broadcast: 28 of 32 registers; eight row pointers fit the
+// general registers, which fourteen would not. Eight columns left over take half a vector.
+#[cfg(target_arch = "x86_64")]
+kernel_set!(
+    avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma": Avx2, Avx512,
+    rows [1 2 3 4 5 6 7 8], panels [(Avx512, 3) (Avx512, 2) (Avx512, 1) (Avx2, 1)]
+);
+
+// 6 x 4 sums, four columns and one broadcast: 29 of 32 registers.
+#[cfg(target_arch = "aarch64")]
+use crate::isa::Neon;
+#[cfg(target_arch = "aarch64")]
+kernel_set!(neon, "neon": Neon, Neon, rows [1 2 3 4 5 6], panels [(Neon, 2) (Neon, 1)]);

@@ -1,0 +1,279 @@
+//! The loops around the register block, and the entry points.
+
+use super::descriptor::{Contraction, NarrowForm};
+use super::narrow::{AXPY_COLUMNS, DOT_BLOCK, Narrow};
+use super::tile::Tile;
+use super::{DEPTH_BLOCK, OCTET, depth_blocks};
+
+/// Computes the contraction.
+///
+/// # Safety
+/// `desc` points to a descriptor; `a`, `b` and `c` to [`Contraction::a_extent`],
+/// [`Contraction::b_extent`] and [`Contraction::c_extent`] elements, `c`'s written by no other
+/// thread and disjoint from the others; `scratch` to [`Contraction::scratch_bytes`] bytes that no
+/// other thread uses, aligned to 4 (and for speed to 64).
+pub unsafe extern "C" fn kiln_contract(
+    desc: *const Contraction,
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+    scratch: *mut u8,
+) {
+    // SAFETY: as our own contract.
+    unsafe {
+        let desc = &*desc;
+        let scratch = scratch.cast::<f32>();
+        match desc.narrow {
+            Some(form) => narrow(desc, form, a, b, c, scratch),
+            None => {
+                let a_scratch = scratch.wrapping_add(desc.b_scratch());
+                tiled(desc, a, Columns::InPlace(b, scratch), c, a_scratch);
+            }
+        }
+    }
+}
+
+/// Computes the contraction with `b` packed by [`Contraction::pack_b`].
+///
+/// # Safety
+/// As [`kiln_contract`], but `b` points to [`Contraction::packed_b_bytes`] bytes of packed
+/// columns, and `scratch` to [`Contraction::packed_scratch_bytes`].
+pub unsafe extern "C" fn kiln_contract_packed(
+    desc: *const Contraction,
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+    scratch: *mut u8,
+) {
+    // SAFETY: as our own contract.
+    unsafe { tiled(&*desc, a, Columns::Packed(b), c, scratch.cast()) }
+}
+
+/// Packs a part of `B`: of the panels, those whose number modulo `parts` is `part`, so that
+/// threads may share the work.
+///
+/// # Safety
+/// `desc` points to a descriptor, `b` to [`Contraction::b_extent`] elements, `packed` to
+/// [`Contraction::packed_b_bytes`] bytes; no two threads pack the same part.
+pub unsafe extern "C" fn kiln_pack_b(
+    desc: *const Contraction,
+    b: *const f32,
+    packed: *mut f32,
+    part: usize,
+    parts: usize,
+) {
+    // SAFETY: as our own contract; each panel of each block has its own place, as `panel` below.
+    unsafe {
+        let desc = &*desc;
+        for block in depth_blocks(desc.depth(), DEPTH_BLOCK) {
+            for index in (part..desc.panels.len()).step_by(parts.max(1)) {
+                let at = block.start * desc.padded_cols + desc.panels[index].at * block.len();
+                pack_panel(desc, index, block.clone(), b, packed.add(at));
+            }
+        }
+    }
+}
+
+/// Where the columns come from.
+#[derive(Clone, Copy)]
+enum Columns {
+    /// The operand, and scratch to pack its blocks into.
+    InPlace(*const f32, *mut f32),
+    /// All of it packed, block by block of depth and in them panel by panel.
+    Packed(*const f32),
+}
+
+/// Packs one panel of one block of depth.
+///
+/// # Safety
+/// As [`kiln_pack_b`], of this panel.
+unsafe fn pack_panel(
+    desc: &Contraction,
+    index: usize,
+    block: std::ops::Range<usize>,
+    b: *const f32,
+    dst: *mut f32,
+) {
+    let (panel, t) = (&desc.panels[index], &desc.tables);
+    let width = desc.kernels.panels[panel.kernel].width;
+    let (cols, depth) = (&t.b_col[panel.cols.clone()], &t.b_depth[block]);
+    // SAFETY: the panel's form was derived from the same tables; the kernels from a proof.
+    unsafe { (desc.kernels.pack)(b, cols, depth, panel.form, width, dst) }
+}
+
+/// The product by tiles and panels.
+///
+/// # Safety
+/// As [`kiln_contract`] or [`kiln_contract_packed`].
+unsafe fn tiled(desc: &Contraction, a: *const f32, b: Columns, c: *mut f32, a_scratch: *mut f32) {
+    let t = &desc.tables;
+    for col_block in &desc.col_blocks {
+        let Some(first) = desc.panels.get(col_block.start) else { continue };
+        for block in depth_blocks(desc.depth(), DEPTH_BLOCK) {
+            let depth = block.len();
+            // SAFETY: the scratch holds the largest block of columns; a packed operand has
+            // `padded_cols` columns in every block of depth, panel after panel.
+            let panels = unsafe {
+                match b {
+                    Columns::Packed(b) => b.add(block.start * desc.padded_cols + first.at * depth),
+                    Columns::InPlace(b, scratch) => {
+                        for index in col_block.clone() {
+                            let dst = scratch.add((desc.panels[index].at - first.at) * depth);
+                            pack_panel(desc, index, block.clone(), b, dst);
+                        }
+                        scratch.cast_const()
+                    }
+                }
+            };
+            let add = desc.accumulate || block.start > 0;
+            let a_depth = &t.a_depth[block.clone()];
+            for row_block in &desc.row_blocks {
+                let tiles = &desc.tiles[row_block.clone()];
+                if desc.pack_a {
+                    for (i, tile) in tiles.iter().enumerate() {
+                        let rows = &t.a_row[tile.rows.clone()];
+                        // SAFETY: the scratch holds the largest block of rows, eight to a tile.
+                        unsafe {
+                            let dst = a_scratch.add(i * OCTET * depth);
+                            (desc.kernels.pack)(a, rows, a_depth, tile.form, OCTET, dst);
+                        }
+                    }
+                }
+                for panel in &desc.panels[col_block.clone()] {
+                    let kernels = &desc.kernels.panels[panel.kernel];
+                    let by_rows = if desc.pack_a { kernels.packed } else { kernels.in_place };
+                    for (i, tile) in tiles.iter().enumerate() {
+                        // SAFETY: the tables name elements inside the operands, the panel lies
+                        // at its place among the packed ones, and the kernels have a proof.
+                        unsafe {
+                            let a = if desc.pack_a { a_scratch.add(i * OCTET * depth) } else { a };
+                            by_rows[tile.rows.len() - 1](&Tile {
+                                a,
+                                a_rows: t.a_row.as_ptr().add(tile.rows.start),
+                                a_depth: a_depth.as_ptr(),
+                                b: panels.add((panel.at - first.at) * depth),
+                                depth,
+                                c,
+                                c_rows: t.c_row.as_ptr().add(tile.rows.start),
+                                c_cols: t.c_col.as_ptr().add(panel.cols.start),
+                                cols: panel.cols.len(),
+                                contiguous: panel.contiguous,
+                                add,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The product of few rows, `B` read in place.
+///
+/// # Safety
+/// As [`kiln_contract`], of a descriptor with this form.
+unsafe fn narrow(
+    desc: &Contraction,
+    form: NarrowForm,
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+    scratch: *mut f32,
+) {
+    let t = &desc.tables;
+    let (kernel, cols_at_a_time, limit) = match form {
+        NarrowForm::Axpy => (desc.kernels.axpy, AXPY_COLUMNS, DEPTH_BLOCK),
+        NarrowForm::Dot => (desc.kernels.dot, usize::MAX, DOT_BLOCK),
+    };
+    for (b_cols, c_cols) in t.b_col.chunks(cols_at_a_time).zip(t.c_col.chunks(cols_at_a_time)) {
+        for block in depth_blocks(desc.depth(), limit) {
+            let part = Narrow {
+                a,
+                b,
+                c,
+                a_rows: &t.a_row,
+                a_depth: &t.a_depth[block.clone()],
+                b_depth: &t.b_depth[block.clone()],
+                b_cols,
+                c_rows: &t.c_row,
+                c_cols,
+                add: desc.accumulate || block.start > 0,
+                scratch,
+            };
+            // SAFETY: the form says what follows what; blocks and rows are within the limits.
+            unsafe { kernel(&part) };
+        }
+    }
+}
+
+impl Contraction {
+    /// Computes the contraction on slices.
+    ///
+    /// # Panics
+    /// An operand or the scratch is too small.
+    pub fn run(&self, a: &[f32], b: &[f32], c: &mut [f32], scratch: &mut Scratch) {
+        assert!(b.len() >= self.b_extent(), "contraction: B is too small");
+        self.check(a, c, scratch, self.scratch_bytes());
+        // SAFETY: all sizes are checked, and slices are disjoint.
+        unsafe { kiln_contract(self, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), scratch.as_mut_ptr()) }
+    }
+
+    /// Packs `B` for [`Contraction::run_packed`] and [`kiln_contract_packed`].
+    pub fn pack_b(&self, b: &[f32]) -> Scratch {
+        assert!(b.len() >= self.b_extent(), "contraction: B is too small");
+        let mut packed = Scratch::new(self.packed_b_bytes());
+        // SAFETY: the operand is checked, and the destination is of the size asked for.
+        unsafe { kiln_pack_b(self, b.as_ptr(), packed.as_mut_ptr().cast(), 0, 1) };
+        packed
+    }
+
+    /// Computes the contraction on slices, `B` packed by [`Contraction::pack_b`] of a descriptor
+    /// with the same tables of `B` and the same instruction set.
+    ///
+    /// # Panics
+    /// An operand or the scratch is too small.
+    pub fn run_packed(&self, a: &[f32], b: &Scratch, c: &mut [f32], scratch: &mut Scratch) {
+        assert!(b.bytes() >= self.packed_b_bytes(), "contraction: packed B is too small");
+        self.check(a, c, scratch, self.packed_scratch_bytes());
+        let (b, scratch) = (b.as_ptr().cast(), scratch.as_mut_ptr());
+        // SAFETY: all sizes are checked, and slices are disjoint.
+        unsafe { kiln_contract_packed(self, a.as_ptr(), b, c.as_mut_ptr(), scratch) }
+    }
+
+    fn check(&self, a: &[f32], c: &[f32], scratch: &Scratch, bytes: usize) {
+        assert!(a.len() >= self.a_extent(), "contraction: A is too small");
+        assert!(c.len() >= self.c_extent(), "contraction: C is too small");
+        assert!(scratch.bytes() >= bytes, "contraction: scratch is too small");
+    }
+}
+
+/// Memory aligned to 64 bytes, for scratch and packed operands.
+#[derive(Clone, Debug)]
+pub struct Scratch(Vec<Line>);
+
+/// One cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+impl Scratch {
+    /// At least `bytes` zero bytes.
+    pub fn new(bytes: usize) -> Scratch {
+        Scratch(vec![Line([0; 64]); bytes.div_ceil(64)])
+    }
+
+    /// Its size.
+    pub fn bytes(&self) -> usize {
+        self.0.len() * 64
+    }
+
+    /// Its start.
+    pub fn as_ptr(&self) -> *const u8 {
+        self.0.as_ptr().cast()
+    }
+
+    /// Its start.
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.0.as_mut_ptr().cast()
+    }
+}
