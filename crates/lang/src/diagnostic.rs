@@ -55,7 +55,13 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A message without any place yet.
     pub fn new(code: Code, message: impl Into<String>) -> Diagnostic {
-        Diagnostic { code, message: message.into(), labels: Vec::new(), notes: Vec::new(), help: None }
+        Diagnostic {
+            code,
+            message: message.into(),
+            labels: Vec::new(),
+            notes: Vec::new(),
+            help: None,
+        }
     }
 
     /// Adds a place; the first one added is the error's own.
@@ -103,7 +109,8 @@ impl Diagnostics {
     /// The text that a terminal shows; `colours` adds ANSI escapes.
     pub fn render(&self, colours: bool) -> String {
         let paint = Paint { colours };
-        let texts: Vec<String> = self.list.iter().map(|d| render(d, &self.sources, paint)).collect();
+        let texts: Vec<String> =
+            self.list.iter().map(|d| render(d, &self.sources, paint)).collect();
         texts.join("\n")
     }
 }
@@ -143,13 +150,18 @@ impl Paint {
 const WIDEST_LINE: usize = 160;
 
 fn render(d: &Diagnostic, sources: &Sources, paint: Paint) -> String {
-    let mut out = format!("{}{}\n", paint.red(&format!("error[{}]", d.code)), paint.bold(&format!(": {}", d.message)));
+    let mut out = format!(
+        "{}{}\n",
+        paint.red(&format!("error[{}]", d.code)),
+        paint.bold(&format!(": {}", d.message))
+    );
     let lines = d.labels.iter().map(|(s, _)| sources.get(s.file).line_column(s.start).0);
     let width = lines.max().map_or(1, |n| n.to_string().len().max(2));
     let gutter = " ".repeat(width);
     let bar = paint.blue("|");
     if let Some((primary, _)) = d.labels.first() {
-        out += &format!("{gutter}{} {}\n{gutter} {bar}\n", paint.blue("-->"), sources.place(*primary));
+        out +=
+            &format!("{gutter}{} {}\n{gutter} {bar}\n", paint.blue("-->"), sources.place(*primary));
         let mut files = vec![primary.file];
         for (span, _) in &d.labels {
             if !files.contains(&span.file) {
@@ -159,24 +171,41 @@ fn render(d: &Diagnostic, sources: &Sources, paint: Paint) -> String {
         for file in files {
             if file != primary.file {
                 let first = d.labels.iter().filter(|(s, _)| s.file == file).map(|(s, _)| *s).min();
-                out += &format!("{gutter}{} {}\n", paint.blue(":::"), sources.place(first.unwrap_or(*primary)));
+                out += &format!(
+                    "{gutter}{} {}\n",
+                    paint.blue(":::"),
+                    sources.place(first.unwrap_or(*primary))
+                );
             }
             let mut labels: Vec<(usize, &(Span, String))> =
                 d.labels.iter().enumerate().filter(|(_, (s, _))| s.file == file).collect();
-            labels.sort_by_key(|(order, (s, _))| (sources.get(file).line_column(s.start).0, *order));
+            labels
+                .sort_by_key(|(order, (s, _))| (sources.get(file).line_column(s.start).0, *order));
             let mut shown = 0;
             for (order, (span, text)) in labels {
                 let source = sources.get(file);
                 let (line, column) = source.line_column(span.start);
                 let window = Window::around(source.line(line), column);
                 if line != shown {
-                    out += &format!("{} {bar} {}\n", paint.blue(&format!("{line:>width$}")), window.text);
+                    out += &format!(
+                        "{} {bar} {}\n",
+                        paint.blue(&format!("{line:>width$}")),
+                        window.text
+                    );
                     shown = line;
                 }
-                let on_line = span.end.min(source.line_start(line) + source.line(line).len() as u32);
+                let on_line =
+                    span.end.min(source.line_start(line) + source.line(line).len() as u32);
                 let length = source.line_column(on_line.max(span.start)).1 - column;
-                let length = length.clamp(1, (window.text.chars().count() + 1).saturating_sub(window.column).max(1));
-                let mark = if order == 0 { paint.red(&"^".repeat(length)) } else { paint.blue(&"-".repeat(length)) };
+                let length = length.clamp(
+                    1,
+                    (window.text.chars().count() + 1).saturating_sub(window.column).max(1),
+                );
+                let mark = if order == 0 {
+                    paint.red(&"^".repeat(length))
+                } else {
+                    paint.blue(&"-".repeat(length))
+                };
                 let text = if text.is_empty() { String::new() } else { format!(" {text}") };
                 out += &format!("{gutter} {bar} {}{mark}{text}\n", " ".repeat(window.column - 1));
             }
@@ -252,7 +281,8 @@ error[shape]: no fit
     fn a_very_long_line_is_shown_as_a_window() {
         let mut sources = Sources::default();
         let file = sources.add("a.kiln", &"x".repeat(1_000_000));
-        let d = Diagnostic::new(Code::Syntax, "long").label(Span { file, start: 500_000, end: 900_000 }, "here");
+        let d = Diagnostic::new(Code::Syntax, "long")
+            .label(Span { file, start: 500_000, end: 900_000 }, "here");
         let text = Diagnostics::new(vec![d], sources).to_string();
         assert!(text.len() < 1000, "{} bytes", text.len());
     }

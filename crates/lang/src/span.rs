@@ -72,7 +72,8 @@ pub struct Sources(Vec<Arc<Source>>);
 impl Sources {
     /// Adds a file. `text` must be shorter than 4 GiB, which [`crate::load`] sees to.
     pub fn add(&mut self, name: &str, text: &str) -> FileId {
-        let starts = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i as u32 + 1);
+        let starts =
+            text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i as u32 + 1);
         let source = Source {
             name: name.to_string(),
             text: text.to_string(),
