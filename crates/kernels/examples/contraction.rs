@@ -4,7 +4,9 @@
 //!
 //! Each line is the fastest of many repeats; `peak` is a loop of independent fused multiply-adds.
 
-use kiln_kernels::{Contraction, Isa, Scratch, Tables, kiln_contract, kiln_contract_packed};
+#![allow(unsafe_code)] // the peak is measured with intrinsics
+
+use kiln_kernels::{Contraction, Isa, Scratch, Tables};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -201,14 +203,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut c = vec![0f32; product.c_extent()];
         let mut scratch = Scratch::new(product.scratch_bytes());
         let packed = product.pack_b(&b);
-        let (a, b, c, scratch) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), scratch.as_mut_ptr());
         let peak = peak::measure(isa);
-        // SAFETY: operands and scratch are of the sizes asked for.
-        let plain = fastest(repeats, || unsafe { kiln_contract(&product, a, b, c, scratch) });
-        let mut spare = Scratch::new(product.packed_scratch_bytes());
-        let (b, scratch) = (packed.as_ptr().cast(), spare.as_mut_ptr());
-        // SAFETY: as above.
-        let fast = fastest(repeats, || unsafe { kiln_contract_packed(&product, a, b, c, scratch) });
+        let plain = fastest(repeats, || product.run(&a, &b, &mut c, &mut scratch));
+        let mut scratch = Scratch::new(product.packed_scratch_bytes());
+        let fast = fastest(repeats, || product.run_packed(&a, &packed, &mut c, &mut scratch));
         let (plain, fast) = (flops / plain / 1e9, flops / fast / 1e9);
         println!(
             "{name:44} {peak:9.1} {plain:9.1} {:5.0}% {fast:9.1} {:5.0}%",

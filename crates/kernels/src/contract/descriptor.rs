@@ -58,6 +58,8 @@ impl std::error::Error for ContractionError {}
 pub struct Contraction {
     pub(super) tables: Tables,
     pub(super) accumulate: bool,
+    /// Elements of `A`, `B` and `C`.
+    extents: [usize; 3],
     pub(super) kernels: &'static KernelSet,
     /// The rows in tiles of nearly equal height.
     pub(super) tiles: Vec<RowTile>,
@@ -151,8 +153,14 @@ impl Contraction {
         } else {
             follow(&t.b_depth).then_some(NarrowForm::Dot)
         };
+        let extents = [
+            extent(&t.a_row, &t.a_depth),
+            extent(&t.b_depth, &t.b_col),
+            extent(&t.c_row, &t.c_col),
+        ];
         Ok(Contraction {
             accumulate,
+            extents,
             kernels,
             tiles,
             panels,
@@ -187,17 +195,17 @@ impl Contraction {
 
     /// Elements that `A` must have from its base on.
     pub fn a_extent(&self) -> usize {
-        extent(&self.tables.a_row, &self.tables.a_depth)
+        self.extents[0]
     }
 
     /// Elements that `B` must have from its base on.
     pub fn b_extent(&self) -> usize {
-        extent(&self.tables.b_depth, &self.tables.b_col)
+        self.extents[1]
     }
 
     /// Elements that `C` must have from its base on.
     pub fn c_extent(&self) -> usize {
-        extent(&self.tables.c_row, &self.tables.c_col)
+        self.extents[2]
     }
 
     /// Bytes of `B` packed. The packing depends on the tables of `B` and the instruction set

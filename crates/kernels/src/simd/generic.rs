@@ -178,7 +178,6 @@ impl Simd for Generic {
     }
 
     #[inline(always)]
-    #[inline(always)]
     fn xor_i(self, a: I, b: I) -> I {
         zip(a, b, |a, b| a ^ b)
     }
