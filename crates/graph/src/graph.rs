@@ -8,7 +8,7 @@ use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
-use crate::attrs::{Attrs, AttrKind};
+use crate::attrs::{AttrKind, Attrs};
 use crate::op::{Arity, OpDef, OpView};
 use crate::ops;
 
@@ -195,7 +195,8 @@ impl Graph {
     ) -> Result<NodeId, GraphError> {
         let types: Vec<&Type> = operands.iter().map(|&o| &self[o].ty).collect();
         let ty = infer(op, &attrs, &types)?;
-        let node = Node { op, attrs, ty, locations, placement: Placement::Unset, order: Vec::new() };
+        let node =
+            Node { op, attrs, ty, locations, placement: Placement::Unset, order: Vec::new() };
         let id = self.nodes.add_node(node);
         for (position, &operand) in operands.iter().enumerate() {
             self.nodes.add_edge(operand, id, position as u32);
@@ -308,7 +309,13 @@ pub(crate) fn infer(
         match attrs.get(def.name).map(|a| a.kind()) {
             Some(kind) if kind == def.kind => {}
             Some(_) => return Err(error(format!("`{}` must be {}", def.name, def.kind))),
-            None => return Err(error(format!("needs `{}` ({})", def.name, AttrKind::to_string(&def.kind)))),
+            None => {
+                return Err(error(format!(
+                    "needs `{}` ({})",
+                    def.name,
+                    AttrKind::to_string(&def.kind)
+                )));
+            }
         }
     }
     if let Some((name, _)) = attrs.iter().find(|(n, _)| op.attrs.iter().all(|d| d.name != *n)) {

@@ -22,7 +22,10 @@ pub static ADD: OpDef = OpDef {
     samples: &[
         Sample { operands: &[Operand::f32(&[3, 5]), Operand::f32(&[3, 5])], attrs: Attrs::new },
         Sample { operands: &[Operand::f32(&[3, 5]), Operand::f32(&[])], attrs: Attrs::new },
-        Sample { operands: &[Operand::i32(&[7], -9, 9), Operand::i32(&[7], -9, 9)], attrs: Attrs::new },
+        Sample {
+            operands: &[Operand::i32(&[7], -9, 9), Operand::i32(&[7], -9, 9)],
+            attrs: Attrs::new,
+        },
     ],
     ..OpDef::BASE
 };

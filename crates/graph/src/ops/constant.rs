@@ -62,3 +62,10 @@ impl Builder {
         }
     }
 }
+
+impl<'b> Var<'b> {
+    /// A number of rank 0 of this value's element type.
+    pub fn scalar_like(self, value: f64) -> Var<'b> {
+        self.builder().scalar_of(self.dtype(), value)
+    }
+}

@@ -7,6 +7,8 @@
 
 use kiln_tensor::DType;
 
+use super::rules;
+use super::windows::{self, Window};
 use crate::attrs::{AttrKind, Attrs};
 use crate::builder::Var;
 use crate::eval::Value;
@@ -21,7 +23,11 @@ pub static CONV: OpDef = OpDef {
     arity: Arity::Exact(2),
     attrs: &[
         AttrDef { name: "stride", kind: AttrKind::Ints, doc: "steps of the window in H and W" },
-        AttrDef { name: "dilation", kind: AttrKind::Ints, doc: "distance of the kernel's taps in H and W" },
+        AttrDef {
+            name: "dilation",
+            kind: AttrKind::Ints,
+            doc: "distance of the kernel's taps in H and W",
+        },
     ],
     infer: |x, attrs| {
         let (image, kernel) = (&x[0].shape, &x[1].shape);
@@ -29,16 +35,26 @@ pub static CONV: OpDef = OpDef {
             return Err(format!("convolves f32, got {} and {}", x[0], x[1]));
         }
         if image.rank() != 5 || kernel.rank() != 5 {
-            return Err(format!("needs [N, G, C, H, W] and [G, O, C, KH, KW], got {image} and {kernel}"));
+            return Err(format!(
+                "needs [N, G, C, H, W] and [G, O, C, KH, KW], got {image} and {kernel}"
+            ));
         }
         if image[1] != kernel[0] || image[2] != kernel[2] {
             return Err(format!("groups and channels differ: image {image}, kernel {kernel}"));
         }
-        let oh = window(image[3], kernel[3], attrs, 0)?;
-        let ow = window(image[4], kernel[4], attrs, 1)?;
+        let (stride, dilation) = (rules::pair(attrs, "stride")?, rules::pair(attrs, "dilation")?);
+        let places = |axis: usize| {
+            rules::window(image[3 + axis], kernel[3 + axis], stride[axis], dilation[axis])
+        };
+        let (oh, ow) = (places(0)?, places(1)?);
         Type::checked(DType::F32, [image[0], kernel[0], kernel[1], oh, ow])
     },
-    grad: Some(|g| vec![Some(grad_image(g.x[0], g.x[1], g.dy, g.attrs)), Some(grad_kernel(g.x[0], g.x[1], g.dy, g.attrs))]),
+    grad: Some(|g| {
+        vec![
+            Some(grad_image(g.x[0], g.x[1], g.dy, g.attrs)),
+            Some(grad_kernel(g.x[0], g.x[1], g.dy, g.attrs)),
+        ]
+    }),
     lower: Lower::Contract(|v| {
         // Axes of the space: N, G, O, OH, OW, then C, KH, KW.
         let (stride, dilation) = (v.attrs.ints("stride"), v.attrs.ints("dilation"));
@@ -93,45 +109,37 @@ fn attrs(stride: [usize; 2], dilation: [usize; 2]) -> Attrs {
     Attrs::new().with("stride", &stride[..]).with("dilation", &dilation[..])
 }
 
-/// The number of places a window of `kernel` taps has on an axis of `size`.
-fn window(size: usize, kernel: usize, attrs: &Attrs, axis: usize) -> Result<usize, String> {
-    super::rules::window(size, kernel, attrs.ints("stride")[axis], attrs.ints("dilation")[axis])
-}
-
-fn sizes(attrs: &Attrs, name: &str) -> [usize; 2] {
-    let x = attrs.ints(name);
-    [x[0] as usize, x[1] as usize]
+/// The window that slides over the image.
+fn window(kernel: Var<'_>, attrs: &Attrs) -> Window {
+    let pair = |name| {
+        let x = rules::known(attrs, name);
+        [x[0], x[1]]
+    };
+    let taps = kernel.shape();
+    Window { kernel: [taps[3], taps[4]], stride: pair("stride"), dilation: pair("dilation") }
 }
 
 /// `dx[h] = sum over k of dy[(h - k * dilation) / stride] * w[k]`: with dy spread out by the stride
 /// and padded by the kernel's reach it is a convolution with the kernel reversed and its channel
 /// axes exchanged.
 fn grad_image<'b>(image: Var<'b>, kernel: Var<'b>, dy: Var<'b>, a: &Attrs) -> Var<'b> {
-    let (stride, dilation) = (sizes(a, "stride"), sizes(a, "dilation"));
-    let (size, taps, places) = (image.shape(), kernel.shape(), dy.shape());
-    let (mut low, mut high, mut inner) = ([0; 5], [0; 5], [0; 5]);
-    for axis in 0..2 {
-        let reach = dilation[axis] * (taps[3 + axis] - 1);
-        let covered = stride[axis] * (places[3 + axis] - 1) + reach + 1;
-        low[3 + axis] = reach;
-        high[3 + axis] = reach + size[3 + axis] - covered;
-        inner[3 + axis] = stride[axis] - 1;
-    }
-    let spread = dy.pad(&low, &high, &inner, 0.0);
+    let window = window(kernel, a);
+    let spread = windows::spread(dy, &image.shape(), &window);
     let turned = kernel.reverse(&[3, 4]).transpose(&[0, 2, 1, 3, 4]);
-    spread.conv5(turned, [1, 1], dilation)
+    spread.conv5(turned, [1, 1], window.dilation)
 }
 
 /// `dw[k] = sum over images and places p of x[p * stride + k * dilation] * dy[p]`: a convolution
 /// over the image's H and W with the cotangent as kernel, images in the role of channels.
 fn grad_kernel<'b>(image: Var<'b>, kernel: Var<'b>, dy: Var<'b>, a: &Attrs) -> Var<'b> {
-    let (stride, dilation) = (sizes(a, "stride"), sizes(a, "dilation"));
-    let taps = kernel.shape();
+    let window = window(kernel, a);
     let x = image.transpose(&[2, 1, 0, 3, 4]); // [C, G, N, H, W]
     let w = dy.transpose(&[1, 2, 0, 3, 4]); // [G, O, N, OH, OW]
-    let all = x.conv5(w, dilation, stride); // [C, G, O, >= KH, >= KW]
-    let shape = all.shape();
-    let kept = all.slice(&[0; 5], &[shape[0], shape[1], shape[2], taps[3], taps[4]], &[1; 5]);
+    let all = x.conv5(w, window.dilation, window.stride); // [C, G, O, >= KH, >= KW]
+    let mut limit = all.shape().to_vec();
+    limit.truncate(3);
+    limit.extend(window.kernel);
+    let kept = all.slice(&[0; 5], &limit, &[1; 5]);
     kept.transpose(&[1, 2, 0, 3, 4])
 }
 
@@ -158,6 +166,9 @@ impl<'b> Var<'b> {
         let padding = [0, 0, pad[0], pad[1]];
         let padded = self.pad(&padding, &padding, &[0; 4], 0.0);
         let p = padded.shape();
+        if p.rank() != 4 {
+            return padded; // too large
+        }
         let x = padded.reshape(&[p[0], groups, p[1] / groups, p[2], p[3]]);
         let w = kernel.reshape(&[groups, k[0] / groups, k[1], k[2], k[3]]);
         let y = x.conv5(w, stride, dilation);

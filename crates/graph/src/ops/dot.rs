@@ -28,10 +28,7 @@ pub static DOT: OpDef = OpDef {
     },
     grad: Some(|g| {
         let [a, b] = [g.x[0], g.x[1]];
-        vec![
-            Some(g.dy.dot(b.transpose(&[0, 2, 1]))),
-            Some(a.transpose(&[0, 2, 1]).dot(g.dy)),
-        ]
+        vec![Some(g.dy.dot(b.transpose(&[0, 2, 1]))), Some(a.transpose(&[0, 2, 1]).dot(g.dy))]
     }),
     lower: Lower::Contract(|v| {
         // Axes of the space: B, M, N, K.

@@ -19,7 +19,10 @@ pub static INPUT: OpDef = OpDef {
     ],
     infer: |_, attrs| {
         if InputKind::from_name(attrs.text("kind")).is_none() {
-            return Err(format!("unknown kind `{}` (data, param, state or slot)", attrs.text("kind")));
+            return Err(format!(
+                "unknown kind `{}` (data, param, state or slot)",
+                attrs.text("kind")
+            ));
         }
         let dims: Result<Vec<usize>, _> =
             attrs.ints("shape").iter().map(|&d| usize::try_from(d)).collect();
