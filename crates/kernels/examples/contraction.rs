@@ -178,6 +178,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("LeNet conv1, one image, NCHW", forward(1, 28, 20, 5, false)),
         ("LeNet conv2, one image, NCHW", forward(20, 12, 50, 5, false)),
         ("LeNet conv2, one image, NHWC", forward(20, 12, 50, 5, true)),
+        ("conv1 transposed, one image, NCHW", forward(1, 28, 20, 5, false).transposed()),
+        ("conv2 transposed, one image, NCHW", forward(20, 12, 50, 5, false).transposed()),
         ("conv2 weight gradient, 1 image, NCHW", gradient(20, 12, 50, 5, false, 1)),
         ("conv2 weight gradient, 1 image, NHWC", gradient(20, 12, 50, 5, true, 1)),
         ("conv2 weight gradient, 16 images, NCHW", gradient(20, 12, 50, 5, false, 16)),

@@ -29,6 +29,22 @@ pub struct Tables {
     pub c_col: Vec<u32>,
 }
 
+impl Tables {
+    /// The transposed product, `C^T = B^T A^T`: rows become columns, and the operands are to be
+    /// passed in the other order. The sums are the same; prefer the form whose columns lie side
+    /// by side in `C` and fill whole vectors.
+    pub fn transposed(self) -> Tables {
+        Tables {
+            a_row: self.b_col,
+            a_depth: self.b_depth,
+            b_depth: self.a_depth,
+            b_col: self.a_row,
+            c_row: self.c_col,
+            c_col: self.c_row,
+        }
+    }
+}
+
 /// Two tables of one axis differ in length, or an operand exceeds the address space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContractionError {
@@ -81,6 +97,8 @@ pub struct Contraction {
 pub(super) struct RowTile {
     pub rows: Range<usize>,
     pub form: Form,
+    /// Whether they follow each other in `C`.
+    pub contiguous: bool,
 }
 
 /// A panel's columns.
@@ -134,18 +152,25 @@ impl Contraction {
             .ok_or(ContractionError::TooLarge)?;
 
         let kernels = KernelSet::of(isa);
-        let tiles = row_tiles(&t.a_row, kernels, octets_follow(&t.a_depth));
+        let tiles = row_tiles(t, kernels, octets_follow(&t.a_depth));
         let panels = panels(t, kernels, octets_follow(&t.b_depth));
+        let pack_a = match std::env::var("PACKA").as_deref() {
+            Ok("1") => true,
+            Ok("0") => false,
+            _ => pays_to_pack_a(t, &tiles, &panels),
+        };
+        let ev =
+            |n: &str, d: usize| std::env::var(n).ok().and_then(|s| s.parse().ok()).unwrap_or(d);
+
         let cache = CacheSizes::detect();
         let block_depth = depth.clamp(1, DEPTH_BLOCK);
         let row_bytes = block_depth * size_of::<f32>() * kernels.rows;
-        let row_blocks = blocks(&vec![row_bytes; tiles.len()], cache.l2 / 4);
+        let row_blocks = blocks(&vec![row_bytes; tiles.len()], ev("ROWB", cache.l2 / 4));
         let widths: Vec<usize> = panels
             .iter()
             .map(|p| kernels.panels[p.kernel].width * block_depth * size_of::<f32>())
             .collect();
-        let col_blocks = blocks(&widths, cache.l2 / 2);
-        let pack_a = pays_to_pack_a(t, &tiles, &panels);
+        let col_blocks = blocks(&widths, ev("COLB", cache.l2 / 2));
         let narrow = if rows > NARROW_ROWS {
             None
         } else if follow(&t.b_col) {
@@ -258,16 +283,17 @@ fn extent(one: &[u32], other: &[u32]) -> usize {
 }
 
 /// `ceil(rows / most)` tiles whose heights differ by one at most.
-fn row_tiles(a_row: &[u32], kernels: &KernelSet, depths_follow: bool) -> Vec<RowTile> {
-    let rows = a_row.len();
+fn row_tiles(t: &Tables, kernels: &KernelSet, depths_follow: bool) -> Vec<RowTile> {
+    let rows = t.a_row.len();
     let count = rows.div_ceil(kernels.rows);
     (0..count)
         .map(|i| {
             // The first `rows % count` tiles are one row higher.
             let start = |i: usize| i * (rows / count) + i.min(rows % count);
             let rows = start(i)..start(i + 1);
-            let form = form(&a_row[rows.clone()], depths_follow);
-            RowTile { rows, form }
+            let form = form(&t.a_row[rows.clone()], depths_follow);
+            let contiguous = follow(&t.c_row[rows.clone()]);
+            RowTile { rows, form, contiguous }
         })
         .collect()
 }
@@ -324,30 +350,39 @@ fn blocks(bytes: &[usize], limit: usize) -> Vec<Range<usize>> {
     blocks
 }
 
-/// Whether the lines of `A` that a tile reads down one block of depth would evict each other from
-/// the first cache, and enough panels come by to repay packing them.
+/// Sets and ways of the first cache, as most processors have them, and elements of a line.
+const SETS: usize = 64;
+const WAYS: usize = 8;
+const LINE: u64 = 16;
+/// Panels that must come by to repay packing a tile of `A`.
+const PANELS_TO_PACK: usize = 3;
+
+/// Whether to pack `A`: where its rows lie side by side, every depth touches another line (a
+/// gradient of weights, channels last), and those of one block would evict each other from the
+/// first cache. Where the depths lie side by side, a line serves many of them at once, and
+/// reading in place was never measured to be slower.
 fn pays_to_pack_a(t: &Tables, tiles: &[RowTile], panels: &[Panel]) -> bool {
     let (Some(tile), Some(depths)) =
         (tiles.get(tiles.len() / 2), depth_blocks(t.a_depth.len(), DEPTH_BLOCK).next())
     else {
         return false;
     };
-    if panels.len() < 2 {
+    if panels.len() < PANELS_TO_PACK || tile.form != Form::Columns {
         return false;
     }
     let mut lines: Vec<u64> = Vec::with_capacity(tile.rows.len() * depths.len());
     for &row in &t.a_row[tile.rows.clone()] {
         for &depth in &t.a_depth[depths.clone()] {
-            lines.push((u64::from(row) + u64::from(depth)) / 16);
+            lines.push((u64::from(row) + u64::from(depth)) / LINE);
         }
     }
     lines.sort_unstable();
     lines.dedup();
-    let mut sets = [0usize; 64];
+    let mut sets = [0; SETS];
     for line in lines {
-        sets[(line % 64) as usize] += 1;
+        sets[(line % SETS as u64) as usize] += 1;
     }
-    sets.iter().any(|&lines| lines > 4)
+    sets.iter().any(|&lines| lines > WAYS)
 }
 
 // The narrow products split the depth by constants of their own.

@@ -54,7 +54,9 @@ macro_rules! kernel_set {
             $(#[target_feature(enable = $features)])?
             unsafe fn tile<S: Simd, const R: usize, const V: usize, const PACKED: bool>(t: &Tile) {
                 // SAFETY: as our own contract.
-                unsafe { tile::tile::<S, R, V, PACKED>(S::assume(), t) }
+                unsafe {
+                    tile::tile::<S, $octet, R, V, PACKED>(S::assume(), <$octet>::assume(), t)
+                }
             }
 
             $(#[target_feature(enable = $features)])?

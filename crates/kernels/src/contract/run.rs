@@ -2,7 +2,7 @@
 
 use super::descriptor::{Contraction, NarrowForm};
 use super::narrow::{AXPY_COLUMNS, DOT_BLOCK, Narrow};
-use super::tile::Tile;
+use super::tile::{Layout, Tile};
 use super::{DEPTH_BLOCK, OCTET, depth_blocks};
 
 /// Computes the contraction.
@@ -143,6 +143,11 @@ unsafe fn tiled(desc: &Contraction, a: *const f32, b: Columns, c: *mut f32, a_sc
                     let kernels = &desc.kernels.panels[panel.kernel];
                     let by_rows = if desc.pack_a { kernels.packed } else { kernels.in_place };
                     for (i, tile) in tiles.iter().enumerate() {
+                        let layout = match (panel.contiguous, tile.contiguous) {
+                            (true, _) => Layout::Rows,
+                            (false, true) => Layout::Columns,
+                            (false, false) => Layout::Scattered,
+                        };
                         // SAFETY: the tables name elements inside the operands, the panel lies
                         // at its place among the packed ones, and the kernels have a proof.
                         unsafe {
@@ -157,7 +162,7 @@ unsafe fn tiled(desc: &Contraction, a: *const f32, b: Columns, c: *mut f32, a_sc
                                 c_rows: t.c_row.as_ptr().add(tile.rows.start),
                                 c_cols: t.c_col.as_ptr().add(panel.cols.start),
                                 cols: panel.cols.len(),
-                                contiguous: panel.contiguous,
+                                layout,
                                 add,
                             });
                         }

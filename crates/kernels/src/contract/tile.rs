@@ -1,6 +1,7 @@
 //! The register block: a few rows times a few vectors, down one block of depth.
 
-use crate::simd::Simd;
+use super::OCTET;
+use crate::simd::{Octet, Simd};
 
 /// What one tile reads and writes.
 #[derive(Clone, Copy)]
@@ -22,10 +23,20 @@ pub(super) struct Tile {
     pub c_cols: *const u32,
     /// Columns that exist; the panel's others are padding.
     pub cols: usize,
-    /// Whether the columns follow each other in memory.
-    pub contiguous: bool,
+    pub layout: Layout,
     /// Whether the sums are added to `C`.
     pub add: bool,
+}
+
+/// How the elements of a tile of `C` lie in memory, and so how they are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// The columns follow each other: vectors, row by row.
+    Rows,
+    /// The rows follow each other: vectors, transposed.
+    Columns,
+    /// Neither: one element at a time.
+    Scattered,
 }
 
 /// A compiled tile of a certain height and width.
@@ -40,8 +51,9 @@ pub(super) type TileFn = unsafe fn(&Tile);
 /// # Safety
 /// As [`TileFn`].
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd, const R: usize, const V: usize, const PACKED: bool>(
+pub(super) unsafe fn tile<S: Simd, O: Octet, const R: usize, const V: usize, const PACKED: bool>(
     s: S,
+    o: O,
     t: &Tile,
 ) {
     let zero = s.splat(0.0);
@@ -68,19 +80,30 @@ pub(super) unsafe fn tile<S: Simd, const R: usize, const V: usize, const PACKED:
         for i in 0..R {
             // SAFETY: packed rows are eight wide; in place the tables name readable elements.
             let a = s.splat(unsafe {
-                if PACKED { *t.a.add(k * super::OCTET + i) } else { *rows[i].add(offset) }
+                if PACKED { *t.a.add(k * OCTET + i) } else { *rows[i].add(offset) }
             });
             for v in 0..V {
                 sums[i][v] = s.mul_add(a, columns[v], sums[i][v]);
             }
         }
     }
-    // SAFETY: as our own contract.
+    // SAFETY: as our own contract; V vectors fit a row of the copy, in every kernel set.
     unsafe {
-        if t.contiguous {
+        if t.layout == Layout::Rows {
             store_rows(s, t, &sums);
         } else {
-            store_scattered(s, t, &sums);
+            // By way of a copy in memory; three vectors of sixteen lanes are the widest panel.
+            let mut copy = [[0f32; 48]; R];
+            for (row, sums) in copy.iter_mut().zip(&sums) {
+                for (v, &sum) in sums.iter().enumerate() {
+                    s.store(row.as_mut_ptr().add(v * S::LANES), sum);
+                }
+            }
+            if t.layout == Layout::Columns {
+                store_columns(o, t, &copy);
+            } else {
+                store_scattered(t, &copy);
+            }
         }
     }
 }
@@ -115,24 +138,40 @@ unsafe fn store_rows<S: Simd, const R: usize, const V: usize>(
     }
 }
 
-/// Stores a tile column by column, by way of a copy in memory.
+/// Stores a tile whose rows follow each other, eight columns at a time.
 ///
 /// # Safety
 /// As [`TileFn`].
 #[inline(always)]
-unsafe fn store_scattered<S: Simd, const R: usize, const V: usize>(
-    s: S,
-    t: &Tile,
-    sums: &[[S::F; V]; R],
-) {
-    // Three vectors of sixteen lanes are the widest panel.
-    let mut copy = [[0f32; 48]; R];
-    for (row, sums) in copy.iter_mut().zip(sums) {
-        for (v, &sum) in sums.iter().enumerate() {
-            // SAFETY: V vectors fit 48 elements, for every kernel set.
-            unsafe { s.store(row.as_mut_ptr().add(v * S::LANES), sum) };
+unsafe fn store_columns<O: Octet, const R: usize>(o: O, t: &Tile, copy: &[[f32; 48]; R]) {
+    const { assert!(R <= OCTET) };
+    // SAFETY: each column's rows from the first on are writable, R of them; columns of the copy
+    // are read eight at a time, and 48 is a multiple of eight.
+    unsafe {
+        let first = t.c.add(*t.c_rows as usize);
+        for start in (0..t.cols).step_by(OCTET) {
+            let mut rows = [o.splat(0.0); OCTET];
+            for (row, copy) in rows.iter_mut().zip(copy) {
+                *row = o.load(copy.as_ptr().add(start));
+            }
+            for (j, &sums) in o.transpose(rows).iter().enumerate().take(t.cols - start) {
+                let c = first.add(*t.c_cols.add(start + j) as usize);
+                if R == OCTET {
+                    o.store(c, if t.add { o.add(o.load(c), sums) } else { sums });
+                } else {
+                    let sums = if t.add { o.add(o.load_first(c, R), sums) } else { sums };
+                    o.store_first(c, sums, R);
+                }
+            }
         }
     }
+}
+
+/// Stores a tile one element at a time.
+///
+/// # Safety
+/// As [`TileFn`].
+unsafe fn store_scattered<const R: usize>(t: &Tile, copy: &[[f32; 48]; R]) {
     for j in 0..t.cols {
         // SAFETY: `cols` columns and R rows exist, all writable; `cols` is at most the width.
         unsafe {

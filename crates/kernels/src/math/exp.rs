@@ -58,12 +58,12 @@ impl Function for Tanh {
             z,
             [-3.333_328e-1, 1.333_144_2e-1, -5.373_971_6e-2, 2.063_909e-2, -5.704_988_7e-3],
         );
-        let near = s.fma(s.mul(p, z), x, x);
+        let near = s.fma(s.mul(p, z), magnitude, magnitude);
 
         let e = Exp::eval(s, s.add(magnitude, magnitude));
         let one = s.splat(1.0);
         let far = s.sub(one, s.div(s.splat(2.0), s.add(e, one)));
-        s.select(s.lt(magnitude, s.splat(0.625)), near, flip(s, far, sign))
+        flip(s, s.select(s.lt(magnitude, s.splat(0.625)), near, far), sign)
     }
 }
 
@@ -101,7 +101,7 @@ impl Function for Erf {
                 -5.967_617e-4,
             ],
         );
-        let near = s.fma(p, x, x);
+        let near = s.fma(p, t, t);
 
         // From 4 on the result is 1; the polynomial is good up to there only.
         let four = s.splat(4.0);
@@ -121,6 +121,6 @@ impl Function for Erf {
         );
         let q = s.fma(q, t, flip(s, t, s.splat_i(i32::MIN)));
         let far = s.sub(s.splat(1.0), Exp::eval(s, q));
-        s.select(s.lt(t, s.splat(0.927_734_4)), near, flip(s, far, sign))
+        flip(s, s.select(s.lt(t, s.splat(0.927_734_4)), near, far), sign)
     }
 }

@@ -46,9 +46,29 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn store_first(self, p: *mut f32, v: __m256, n: usize) {
-        // SAFETY: `self` proves the instruction, the caller the first `n` elements; masked lanes
-        // are not accessed.
-        unsafe { _mm256_maskstore_ps(p, first(self, n), v) }
+        if n >= Self::LANES {
+            // SAFETY: `self` proves the instruction, the caller the memory.
+            return unsafe { _mm256_storeu_ps(p, v) };
+        }
+        // Four, two, one: a masked store takes tens of steps on some processors.
+        // SAFETY: `self` proves the instructions, the caller the first `n` elements: the sum of
+        // those of 4, 2 and 1 that are bits of `n`.
+        unsafe {
+            let (mut p, mut rest) = (p, _mm256_castps256_ps128(v));
+            if n & 4 != 0 {
+                _mm_storeu_ps(p, rest);
+                rest = _mm256_extractf128_ps::<1>(v);
+                p = p.add(4);
+            }
+            if n & 2 != 0 {
+                _mm_storel_pd(p.cast(), _mm_castps_pd(rest));
+                rest = _mm_movehl_ps(rest, rest);
+                p = p.add(2);
+            }
+            if n & 1 != 0 {
+                _mm_store_ss(p, rest);
+            }
+        }
     }
 
     ops! {
