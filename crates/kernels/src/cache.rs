@@ -3,6 +3,8 @@
 //! Blocks are sized by them only where the size cannot change a result: the columns packed at a
 //! time, the rows visited between two panels. Blocks that split a sum are constants.
 
+use std::sync::OnceLock;
+
 /// Bytes of each level of data cache that one core reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheSizes {
@@ -19,31 +21,38 @@ impl CacheSizes {
     pub const DEFAULT: CacheSizes = CacheSizes { l1d: 32 << 10, l2: 512 << 10, l3: 8 << 20 };
 
     /// The sizes of this machine by CPUID, or else by `/sys`; levels not found keep the default.
+    /// Asked once, since virtual machines answer slowly.
     pub fn detect() -> CacheSizes {
-        let mut sizes = CacheSizes::DEFAULT;
-        let found = match levels_by_cpuid() {
-            levels if levels.is_empty() => levels_by_sys(),
-            levels => levels,
-        };
-        for (level, bytes) in found {
-            // A size that no machine has is a fault of the report, not a reason to believe it.
-            if !(4 << 10..=4 << 30).contains(&bytes) {
-                continue;
+        static SIZES: OnceLock<CacheSizes> = OnceLock::new();
+        *SIZES.get_or_init(|| {
+            let mut sizes = CacheSizes::DEFAULT;
+            if cfg!(miri) {
+                return sizes;
             }
-            match level {
-                1 => sizes.l1d = bytes,
-                2 => sizes.l2 = bytes,
-                3 => sizes.l3 = bytes,
-                _ => {}
+            let found = match levels_by_cpuid() {
+                levels if levels.is_empty() => levels_by_sys(),
+                levels => levels,
+            };
+            for (level, bytes) in found {
+                // A size that no machine has is a fault of the report, not a reason to believe it.
+                if !(4 << 10..=1 << 31).contains(&bytes) {
+                    continue;
+                }
+                match level {
+                    1 => sizes.l1d = bytes,
+                    2 => sizes.l2 = bytes,
+                    3 => sizes.l3 = bytes,
+                    _ => {}
+                }
             }
-        }
-        sizes
+            sizes
+        })
     }
 }
 
 /// Pairs of level and bytes of the data caches, by CPUID's deterministic cache parameters
 /// (leaf 4 of Intel, leaf 0x8000001D of AMD, the same format).
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(target_arch = "x86_64")]
 fn levels_by_cpuid() -> Vec<(u32, usize)> {
     use std::arch::x86_64::{__cpuid, __cpuid_count};
     for (base, leaf) in [(0x8000_0000, 0x8000_001D), (0, 4)] {
@@ -75,7 +84,7 @@ fn levels_by_cpuid() -> Vec<(u32, usize)> {
     Vec::new()
 }
 
-#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+#[cfg(not(target_arch = "x86_64"))]
 fn levels_by_cpuid() -> Vec<(u32, usize)> {
     Vec::new()
 }

@@ -154,23 +154,17 @@ impl Contraction {
         let kernels = KernelSet::of(isa);
         let tiles = row_tiles(t, kernels, octets_follow(&t.a_depth));
         let panels = panels(t, kernels, octets_follow(&t.b_depth));
-        let pack_a = match std::env::var("PACKA").as_deref() {
-            Ok("1") => true,
-            Ok("0") => false,
-            _ => pays_to_pack_a(t, &tiles, &panels),
-        };
-        let ev =
-            |n: &str, d: usize| std::env::var(n).ok().and_then(|s| s.parse().ok()).unwrap_or(d);
+        let pack_a = pays_to_pack_a(t, &tiles, &panels);
 
         let cache = CacheSizes::detect();
         let block_depth = depth.clamp(1, DEPTH_BLOCK);
         let row_bytes = block_depth * size_of::<f32>() * kernels.rows;
-        let row_blocks = blocks(&vec![row_bytes; tiles.len()], ev("ROWB", cache.l2 / 4));
+        let row_blocks = blocks(&vec![row_bytes; tiles.len()], cache.l2 / 4);
         let widths: Vec<usize> = panels
             .iter()
             .map(|p| kernels.panels[p.kernel].width * block_depth * size_of::<f32>())
             .collect();
-        let col_blocks = blocks(&widths, ev("COLB", cache.l2 / 2));
+        let col_blocks = blocks(&widths, cache.l2 / 2);
         let narrow = if rows > NARROW_ROWS {
             None
         } else if follow(&t.b_col) {
@@ -277,7 +271,9 @@ impl Contraction {
 /// One more than the largest offset, if there is one.
 fn extent(one: &[u32], other: &[u32]) -> usize {
     match (one.iter().max(), other.iter().max()) {
-        (Some(&one), Some(&other)) => one as usize + other as usize + 1,
+        (Some(&one), Some(&other)) => {
+            (one as usize).saturating_add(other as usize).saturating_add(1)
+        }
         _ => 0,
     }
 }
