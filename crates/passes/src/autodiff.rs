@@ -1,0 +1,158 @@
+//! `autodiff`: `grad` nodes become the backward graph.
+//!
+//! Reverse accumulation (Griewank and Walther, "Evaluating Derivatives", 2008) on the graph: for
+//! each loss once, from the loss down over the nodes between it and the values it is
+//! differentiated by. Each operator says how its own gradient is built ([`kiln_graph::op::Grad`])
+//! from other operators, so that the result is an ordinary graph and can be differentiated again:
+//! gradients are expanded in the order they stand in, and a gradient of a gradient finds the inner
+//! one expanded. Forward nodes keep their order; the nodes of a backward graph stand where its
+//! first `grad` stood and carry the source locations of the forward nodes they come from.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use kiln_graph::op::Grad;
+use kiln_graph::{Attrs, Builder, Graph, NodeId, Var, ops};
+use kiln_tensor::DType;
+
+use crate::pass::{Notes, Pass, PassError};
+use crate::rewrite;
+
+/// See the module.
+pub static PASS: Pass<Graph> =
+    Pass { name: "autodiff", doc: "expand gradients into the backward graph", run };
+
+fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
+    // The values each loss is differentiated by; ids of the graph as it came.
+    let mut wanted: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+    for id in graph.ids().filter(|&id| graph[id].op == &ops::GRAD) {
+        let operands = graph.operands(id);
+        wanted.entry(operands[0]).or_default().push(operands[1]);
+    }
+    if wanted.is_empty() {
+        return Ok(graph);
+    }
+    let by: HashSet<NodeId> = wanted.values().flatten().copied().collect();
+    let b = Builder::new();
+    let mut new: Vec<NodeId> = Vec::with_capacity(graph.len());
+    let mut gradients: HashMap<NodeId, HashMap<NodeId, NodeId>> = HashMap::new();
+    for id in graph.ids() {
+        let operands = graph.operands(id);
+        if graph[id].op != &ops::GRAD {
+            let mapped: Vec<NodeId> = operands.iter().map(|o| new[o.index()]).collect();
+            new.push(
+                b.modify(|g| rewrite::copy(&graph, id, g, &mapped, graph[id].locations.clone()))?,
+            );
+            continue;
+        }
+        let (loss, x) = (operands[0], operands[1]);
+        if !gradients.contains_key(&loss) {
+            // What comes after the loss in the order is no part of it.
+            let before = wanted[&loss].iter().filter(|w| w.index() < new.len());
+            let targets: BTreeSet<NodeId> = before.map(|w| new[w.index()]).collect();
+            gradients.insert(loss, backward(&b, new[loss.index()], &targets, &graph, loss, notes)?);
+            if b.inspect(Graph::len) > notes.options.node_limit {
+                let limit = notes.options.node_limit;
+                return Err(PassError::limit(format!("gradients need more than {limit} nodes")));
+            }
+        }
+        b.locate(graph[id].locations.clone());
+        let expanded = match gradients[&loss].get(&new[x.index()]) {
+            Some(&gradient) => b.var(gradient),
+            None => b.full(DType::F32, &graph[id].ty.shape, 0.0),
+        };
+        // A gradient that is differentiated by must not be the same node as anything else.
+        let own = if by.contains(&id) {
+            let attrs = Attrs::new().with("shape", &graph[id].ty.shape[..]);
+            expanded.unary(&ops::RESHAPE, attrs)
+        } else {
+            expanded
+        };
+        new.push(own.id());
+    }
+    b.modify(|g| rewrite::copy_results(&graph, g, |id| new[id.index()]));
+    rewrite::sweep(&b.finish()?)
+}
+
+/// Builds the gradients of `loss` with respect to those `targets` it depends on.
+///
+/// `source` and `source_loss` are the graph the pass was given and the loss there, for remarks.
+fn backward(
+    b: &Builder,
+    loss: NodeId,
+    targets: &BTreeSet<NodeId>,
+    source: &Graph,
+    source_loss: NodeId,
+    notes: &mut Notes,
+) -> Result<HashMap<NodeId, NodeId>, PassError> {
+    let path = b.inspect(|g| path(g, loss, targets));
+    let mut found = HashMap::new();
+    // Contributions to the gradient with respect to each node, from its users, latest user first.
+    let mut open: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
+    if path.contains(&loss) {
+        b.locate(b.inspect(|g| g[loss].locations.clone()));
+        open.insert(loss, vec![b.scalar(1.0).id()]);
+    }
+    for &id in path.iter().rev() {
+        let Some(terms) = open.remove(&id) else { continue };
+        let (op, attrs, operands, locations) =
+            b.inspect(|g| (g[id].op, g[id].attrs.clone(), g.operands(id), g[id].locations.clone()));
+        b.locate(locations);
+        let dy = terms[1..].iter().fold(b.var(terms[0]), |sum, &t| sum + b.var(t));
+        if targets.contains(&id) {
+            found.insert(id, dy.id());
+        }
+        if !operands.iter().any(|o| path.contains(o)) {
+            continue;
+        }
+        let Some(grad) = op.grad else { continue };
+        let x: Vec<Var<'_>> = operands.iter().map(|&o| b.var(o)).collect();
+        let dx = grad(&Grad { x: &x, y: b.var(id), dy, attrs: &attrs });
+        if dx.len() != x.len() {
+            return Err(PassError::defect(format!(
+                "`{}` gave {} gradients for {} operands",
+                op.name,
+                dx.len(),
+                x.len()
+            )));
+        }
+        for (x, dx) in x.iter().zip(dx) {
+            let Some(dx) = dx.filter(|_| path.contains(&x.id())) else { continue };
+            if dx.ty() != x.ty() {
+                return Err(PassError::defect(format!(
+                    "`{}` gave a gradient of {} for an operand of {}",
+                    op.name,
+                    dx.ty(),
+                    x.ty()
+                )));
+            }
+            open.entry(x.id()).or_default().push(dx.id());
+        }
+    }
+    let missing = targets.len() - found.len();
+    if missing > 0 {
+        notes.remark(
+            source,
+            source_loss,
+            format!("{missing} of {} gradients are zero: no differentiable path", targets.len()),
+        );
+    }
+    Ok(found)
+}
+
+/// The nodes that lie on a differentiable path from one of `targets` to `loss`, both included.
+fn path(graph: &Graph, loss: NodeId, targets: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+    let mut ancestors = BTreeSet::from([loss]);
+    let mut open = vec![loss];
+    while let Some(id) = open.pop() {
+        open.extend(graph.operands(id).into_iter().filter(|&o| ancestors.insert(o)));
+    }
+    let mut path = BTreeSet::new();
+    for id in ancestors {
+        let through =
+            graph[id].op.grad.is_some() && graph.operands(id).iter().any(|o| path.contains(o));
+        if graph[id].ty.dtype == DType::F32 && (targets.contains(&id) || through) {
+            path.insert(id);
+        }
+    }
+    path
+}

@@ -1,0 +1,259 @@
+//! `contract`: sums of broadcast products become matrix products.
+//!
+//! The language writes a linear layer, attention and any other contraction as what it is, a
+//! product summed over the axes both factors share: `sum[D](q * k)`. Read literally that is a
+//! product with one element for every multiplication. This pass sorts the axes of the product:
+//!
+//! | in the left factor | in the right | in the sum | the axis is |
+//! |---|---|---|---|
+//! | yes | yes | yes | of the batch |
+//! | yes | yes | no | contracted |
+//! | yes | no | yes | a row |
+//! | no | yes | yes | a column |
+//! | one of the two | | no | summed before the product |
+//! | no | no | yes | broadcast after the product |
+//!
+//! and builds `dot` with the views around it that bring each factor to `[batch, rows, contracted]`
+//! and `[batch, contracted, columns]`. It stands before `autodiff`, so that the gradients of a
+//! contraction are contractions too.
+
+use std::collections::HashSet;
+
+use kiln_graph::op::{Lower, Reduction};
+use kiln_graph::{Builder, Graph, NodeId, Var, ops};
+use kiln_loops::{Fold, Index};
+use kiln_tensor::DType;
+
+use crate::pass::{Notes, Pass, PassError};
+use crate::rewrite;
+
+/// See the module.
+pub static PASS: Pass<Graph> =
+    Pass { name: "contract", doc: "make sums of products matrix products", run };
+
+/// A factor is looked for below at most this many views.
+const MAX_VIEWS: usize = 64;
+
+fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
+    // A value that is differentiated by must stay on the path to the loss.
+    let kept: HashSet<NodeId> = graph
+        .ids()
+        .filter(|&id| graph[id].op == &ops::GRAD)
+        .map(|id| graph.operands(id)[1])
+        .collect();
+    let b = Builder::new();
+    let mut new: Vec<NodeId> = Vec::with_capacity(graph.len());
+    for id in graph.ids() {
+        new.push(match recognise(&graph, id, &kept, notes) {
+            Some(plan) => {
+                b.locate(locations(&graph, id));
+                plan.build(&b, &graph, id, &new)
+            }
+            None => {
+                let operands: Vec<NodeId> =
+                    graph.operands(id).iter().map(|o| new[o.index()]).collect();
+                let at = graph[id].locations.clone();
+                b.modify(|g| rewrite::copy(&graph, id, g, &operands, at))?
+            }
+        });
+    }
+    b.modify(|g| rewrite::copy_results(&graph, g, |id| new[id.index()]));
+    rewrite::sweep(&b.finish()?)
+}
+
+/// The places the sum and its product come from.
+fn locations(graph: &Graph, sum: NodeId) -> std::sync::Arc<[kiln_graph::Location]> {
+    let mut all = graph[sum].locations.to_vec();
+    all.extend_from_slice(&graph[graph.operands(sum)[0]].locations);
+    all.sort_unstable();
+    all.dedup();
+    all.into()
+}
+
+/// One factor of the product.
+struct Factor {
+    /// The array below the views.
+    source: NodeId,
+    /// For each axis of the product, the axis of the source it runs along, if any.
+    axes: Vec<Option<usize>>,
+    /// Axes of the product that only this factor has and the sum does not.
+    alone: Vec<usize>,
+}
+
+/// A sum of products as a matrix product; axes are those of the product.
+struct Plan {
+    left: Factor,
+    right: Factor,
+    batch: Vec<usize>,
+    rows: Vec<usize>,
+    cols: Vec<usize>,
+    contracted: Vec<usize>,
+    /// Sizes of the product's axes.
+    extents: Vec<usize>,
+    /// For each axis of the product its axis in the sum, if it is kept.
+    place: Vec<Option<usize>>,
+}
+
+fn recognise(
+    graph: &Graph,
+    sum: NodeId,
+    kept: &HashSet<NodeId>,
+    notes: &mut Notes,
+) -> Option<Plan> {
+    let Lower::Reduce(space, Reduction::Fold(Fold::Add)) = graph[sum].op.lower else { return None };
+    let product = graph.operands(sum)[0];
+    if graph[product].op != &ops::MUL || graph[sum].ty.dtype != DType::F32 {
+        return None;
+    }
+    let mut decline = |reason: &str| {
+        notes.remark(graph, sum, format!("not a matrix product: {reason}"));
+        None
+    };
+    if kept.contains(&product) {
+        return decline("a gradient is taken by the product");
+    }
+    let extents = graph[product].ty.shape.to_vec();
+    if extents.contains(&0) {
+        return decline("it is empty");
+    }
+    let kept_axes = graph[sum].ty.shape.rank();
+    let mut place = Vec::with_capacity(extents.len());
+    for axis in &graph.with_view(sum, space).operands[0].0 {
+        // Anything but one axis of the space at its own index is a window.
+        let [(to, 1)] = axis.terms[..] else { return None };
+        if axis.offset != 0 {
+            return None;
+        }
+        place.push((to < kept_axes).then_some(to));
+    }
+    let factors = graph.operands(product);
+    let mut left = factor(graph, factors[0], &extents, kept);
+    let mut right = factor(graph, factors[1], &extents, kept);
+    let [mut batch, mut rows, mut cols, mut contracted] = [const { Vec::new() }; 4];
+    for axis in (0..extents.len()).filter(|&a| extents[a] > 1) {
+        match (left.axes[axis].is_some(), right.axes[axis].is_some(), place[axis].is_some()) {
+            (true, true, true) => batch.push(axis),
+            (true, true, false) => contracted.push(axis),
+            (true, false, true) => rows.push(axis),
+            (false, true, true) => cols.push(axis),
+            (true, false, false) => left.alone.push(axis),
+            (false, true, false) => right.alone.push(axis),
+            (false, false, true) => {}
+            (false, false, false) => return decline("it sums over an axis no factor has"),
+        }
+    }
+    if contracted.is_empty() {
+        return decline("no summed axis is in both factors");
+    }
+    if rows.is_empty() && cols.is_empty() {
+        return decline("no axis is in one factor alone, which makes it an ordinary sum");
+    }
+    if notes.options.precise && !(left.alone.is_empty() && right.alone.is_empty()) {
+        notes.remark(graph, sum, "not a matrix product: it would sum before it multiplies");
+        return None;
+    }
+    // Rows come before columns in the sum where possible: then nothing need be transposed.
+    if rows.iter().chain(&cols).min_by_key(|&&a| place[a]).is_some_and(|a| cols.contains(a)) {
+        std::mem::swap(&mut left, &mut right);
+        std::mem::swap(&mut rows, &mut cols);
+    }
+    Some(Plan { left, right, batch, rows, cols, contracted, extents, place })
+}
+
+/// The array below a factor's views, and how the product's axes run along it.
+fn factor(graph: &Graph, factor: NodeId, extents: &[usize], kept: &HashSet<NodeId>) -> Factor {
+    let mut source = factor;
+    // A factor of rank 0 is read at every index.
+    let rank = graph[factor].ty.shape.rank();
+    let mut axes: Vec<Option<usize>> =
+        (0..extents.len()).map(|a| (a < rank && extents[a] > 1).then_some(a)).collect();
+    for _ in 0..MAX_VIEWS {
+        if kept.contains(&source) {
+            break;
+        }
+        let Some(map) = through_view(graph, source) else { break };
+        axes.iter_mut().for_each(|a| *a = a.and_then(|a| map[a]));
+        source = graph.operands(source)[0];
+    }
+    Factor { source, axes, alone: Vec::new() }
+}
+
+/// For each axis of a view the axis of its operand that it runs along whole, if any; `None` if the
+/// node is no view, or one that reads its operand in any other way.
+fn through_view(graph: &Graph, id: NodeId) -> Option<Vec<Option<usize>>> {
+    let operand = *graph.operands(id).first()?;
+    let (to, from) = (&graph[id].ty.shape, &graph[operand].ty.shape);
+    let mut map = vec![None; to.rank()];
+    match graph[id].op.lower {
+        Lower::View(view) => {
+            let index: Vec<Index> =
+                (0..to.rank()).map(|a| Index::var(kiln_loops::Var(a as u32))).collect();
+            for (axis, index) in graph.with_view(id, |v| view(v, &index)).iter().enumerate() {
+                if from[axis] == 1 {
+                    continue;
+                }
+                if index.affine.constant != 0 || !index.dynamic.is_empty() {
+                    return None;
+                }
+                let [(var, 1)] = index.affine.terms[..] else { return None };
+                let along = var.0 as usize;
+                if to[along] != from[axis] || map[along].is_some() {
+                    return None;
+                }
+                map[along] = Some(axis);
+            }
+        }
+        // Axes of size 1 may come and go.
+        Lower::Reshape => {
+            let wide = |s: &[usize]| (0..s.len()).filter(|&a| s[a] != 1).collect::<Vec<_>>();
+            let (wide_to, wide_from) = (wide(to), wide(from));
+            if !wide_to.iter().map(|&a| to[a]).eq(wide_from.iter().map(|&a| from[a])) {
+                return None;
+            }
+            wide_to.into_iter().zip(wide_from).for_each(|(t, f)| map[t] = Some(f));
+        }
+        _ => return None,
+    }
+    Some(map)
+}
+
+impl Plan {
+    /// Builds what stands for the sum; `new` says what became of the nodes before it.
+    fn build(&self, b: &Builder, graph: &Graph, sum: NodeId, new: &[NodeId]) -> NodeId {
+        let var = |f: &Factor| b.var(new[f.source.index()]);
+        let left =
+            self.arrange(var(&self.left), &self.left, [&self.batch, &self.rows, &self.contracted]);
+        let right = self.arrange(
+            var(&self.right),
+            &self.right,
+            [&self.batch, &self.contracted, &self.cols],
+        );
+        let product = left.dot(right);
+        // From batch, rows, columns to the order of the sum.
+        let axes: Vec<usize> =
+            [&self.batch, &self.rows, &self.cols].into_iter().flatten().copied().collect();
+        let sizes: Vec<usize> = axes.iter().map(|&a| self.extents[a]).collect();
+        let mut order: Vec<usize> = (0..axes.len()).collect();
+        order.sort_by_key(|&i| self.place[axes[i]]);
+        let places: Vec<usize> = order.iter().filter_map(|&i| self.place[axes[i]]).collect();
+        let spread = product.reshape(&sizes).transpose(&order);
+        let shape = &graph[sum].ty.shape;
+        let whole = (0..shape.rank()).all(|a| shape[a] == 1 || places.contains(&a));
+        if whole { spread.reshape(shape) } else { spread.broadcast(shape, &places) }.id()
+    }
+
+    /// A factor with its axes in three groups, each made one axis.
+    fn arrange<'b>(&self, x: Var<'b>, factor: &Factor, groups: [&Vec<usize>; 3]) -> Var<'b> {
+        let alone: Vec<usize> = factor.alone.iter().filter_map(|&a| factor.axes[a]).collect();
+        let left: Vec<usize> = (0..x.shape().rank()).filter(|a| !alone.contains(a)).collect();
+        let summed = x.sum(&alone);
+        let wanted = groups.into_iter().flatten().filter_map(|&a| factor.axes[a]);
+        let mut order: Vec<usize> =
+            wanted.filter_map(|a| left.iter().position(|&l| l == a)).collect();
+        // What remains are axes of size 1.
+        let rest: Vec<usize> = (0..left.len()).filter(|a| !order.contains(a)).collect();
+        order.extend(rest);
+        let sizes = groups.map(|g| g.iter().map(|&a| self.extents[a]).product::<usize>());
+        summed.transpose(&order).reshape(&sizes)
+    }
+}

@@ -1,0 +1,132 @@
+//! `cse`: nodes that compute the same become one.
+//!
+//! The same is the same operator on the same operands with attributes equal bit for bit. Random
+//! numbers are functions of their operands and attributes, so they need no exception. The node
+//! that stays carries the source locations of those that went.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use kiln_graph::{Attr, Attrs, Graph, Location, NodeId};
+use kiln_tensor::{Data, Tensor};
+
+use crate::pass::{Notes, Pass, PassError};
+use crate::rewrite;
+
+/// See the module.
+pub static PASS: Pass<Graph> = Pass { name: "cse", doc: "compute equal values once", run };
+
+/// A node that stands for many keeps at most this many source locations.
+const MAX_LOCATIONS: usize = 16;
+
+fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
+    if rewrite::has_grad(&graph, notes) {
+        return Ok(graph);
+    }
+    // For each node the first that computes the same.
+    let mut first: Vec<NodeId> = Vec::with_capacity(graph.len());
+    let mut known: HashMap<u64, Vec<NodeId>> = HashMap::new();
+    let mut locations: HashMap<NodeId, Vec<Location>> = HashMap::new();
+    for id in graph.ids() {
+        let operands: Vec<NodeId> = graph.operands(id).iter().map(|o| first[o.index()]).collect();
+        let same = known.entry(hash(&graph, id, &operands)).or_default();
+        let earlier = same.iter().copied().find(|&other| {
+            let others = graph.operands(other);
+            graph[other].op == graph[id].op
+                && others.iter().map(|o| first[o.index()]).eq(operands.iter().copied())
+                && identical(&graph[other].attrs, &graph[id].attrs)
+        });
+        match earlier {
+            Some(earlier) => {
+                let list = locations.entry(earlier).or_default();
+                list.extend(graph[id].locations.iter().cloned());
+                if list.len() > 2 * MAX_LOCATIONS {
+                    shorten(list);
+                }
+                first.push(earlier);
+            }
+            None => {
+                same.push(id);
+                first.push(id);
+            }
+        }
+    }
+    let mut merged = Graph::new();
+    let mut new = vec![NodeId::end(); graph.len()];
+    for id in graph.ids() {
+        if first[id.index()] != id {
+            new[id.index()] = new[first[id.index()].index()];
+            continue;
+        }
+        let operands: Vec<NodeId> = graph.operands(id).iter().map(|o| new[o.index()]).collect();
+        let at = match locations.remove(&id) {
+            Some(mut list) => {
+                list.extend(graph[id].locations.iter().cloned());
+                shorten(&mut list);
+                Arc::from(list)
+            }
+            None => graph[id].locations.clone(),
+        };
+        new[id.index()] = rewrite::copy(&graph, id, &mut merged, &operands, at)?;
+    }
+    rewrite::copy_results(&graph, &mut merged, |id| new[id.index()]);
+    Ok(merged)
+}
+
+fn shorten(list: &mut Vec<Location>) {
+    list.sort_unstable();
+    list.dedup();
+    list.truncate(MAX_LOCATIONS);
+}
+
+/// The same for nodes that compute the same; equal in every process.
+fn hash(graph: &Graph, id: NodeId, operands: &[NodeId]) -> u64 {
+    let mut state = DefaultHasher::new();
+    let node = &graph[id];
+    node.op.name.hash(&mut state);
+    operands.hash(&mut state);
+    for (name, attr) in node.attrs.iter() {
+        name.hash(&mut state);
+        match attr {
+            Attr::Int(x) => x.hash(&mut state),
+            Attr::Float(x) => x.to_bits().hash(&mut state),
+            Attr::Bool(x) => x.hash(&mut state),
+            Attr::Text(x) => x.hash(&mut state),
+            Attr::Ints(x) => x.hash(&mut state),
+            Attr::DType(x) => x.hash(&mut state),
+            Attr::Tensor(x) => {
+                x.shape().hash(&mut state);
+                match x.data() {
+                    Data::F32(v) => v.iter().for_each(|x| x.to_bits().hash(&mut state)),
+                    Data::I32(v) => v.hash(&mut state),
+                    Data::Bool(v) => v.hash(&mut state),
+                }
+            }
+        }
+    }
+    state.finish()
+}
+
+/// Equal bit for bit: a NaN equals itself, 0 is not -0.
+pub(crate) fn identical(a: &Attrs, b: &Attrs) -> bool {
+    a.iter().count() == b.iter().count()
+        && a.iter().zip(b.iter()).all(|((a_name, a), (b_name, b))| {
+            a_name == b_name
+                && match (a, b) {
+                    (Attr::Float(a), Attr::Float(b)) => a.to_bits() == b.to_bits(),
+                    (Attr::Tensor(a), Attr::Tensor(b)) => Arc::ptr_eq(a, b) || same_bits(a, b),
+                    _ => a == b,
+                }
+        })
+}
+
+fn same_bits(a: &Tensor, b: &Tensor) -> bool {
+    a.shape() == b.shape()
+        && match (a.data(), b.data()) {
+            (Data::F32(a), Data::F32(b)) => {
+                a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits()))
+            }
+            (a, b) => a == b,
+        }
+}

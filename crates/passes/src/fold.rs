@@ -1,0 +1,100 @@
+//! `fold`: what is known now is computed now.
+//!
+//! A node whose operands are constants becomes a constant: each operator is evaluated in f64 and
+//! its result rounded to the element type, which for one addition, multiplication, division or
+//! square root gives the very bits that f32 arithmetic gives (Figueroa, "When is double rounding
+//! innocuous?", 1995), and for transcendental functions the nearest f32.
+//!
+//! Results larger than their operands stay computed (a broadcast number is cheaper to repeat than
+//! to read), and so do random numbers.
+
+use std::sync::Arc;
+
+use kiln_graph::eval::Value;
+use kiln_graph::op::{Lower, OpView};
+use kiln_graph::{Attrs, Builder, Graph, NodeId, Type, ops};
+use kiln_tensor::{DType, Data, Tensor};
+
+use crate::pass::{Notes, Pass, PassError};
+use crate::rewrite;
+
+/// See the module.
+pub static PASS: Pass<Graph> = Pass { name: "fold", doc: "compute what is known now", run };
+
+/// Results and operands beyond this many bytes stay as they are.
+const MAX_BYTES: usize = 64 << 10;
+
+/// Elements evaluated, products of contractions counted each, beyond which nothing more is folded.
+const BUDGET: usize = 1 << 24;
+
+fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
+    if rewrite::has_grad(&graph, notes) {
+        return Ok(graph);
+    }
+    let mut folder = Folder::default();
+    rewrite::rewrite(&graph, &mut |b, id| folder.fold(b, id))
+}
+
+/// Evaluates nodes of constant operands, within a budget.
+#[derive(Default)]
+pub(crate) struct Folder {
+    spent: usize,
+}
+
+impl Folder {
+    /// The constant that `id` is, if it is known, small, and not one already.
+    pub(crate) fn fold(&mut self, b: &Builder, id: NodeId) -> Option<NodeId> {
+        let value = b.inspect(|g| self.evaluate(g, id))?;
+        Some(b.op(&ops::CONSTANT, Attrs::new().with("value", Arc::new(value)), &[]).id())
+    }
+
+    fn evaluate(&mut self, graph: &Graph, id: NodeId) -> Option<Tensor> {
+        let node = &graph[id];
+        let operands = graph.operands(id);
+        let known = |o: &NodeId| graph[*o].op == &ops::CONSTANT;
+        let declined = [&ops::RANDOM, &ops::BROADCAST].contains(&node.op);
+        if declined || operands.is_empty() || !operands.iter().all(known) {
+            return None;
+        }
+        let bytes = |ty: &Type| ty.shape.bytes(ty.dtype);
+        let types: Vec<&Type> = operands.iter().map(|&o| &graph[o].ty).collect();
+        let read: usize = types.iter().map(|t| t.shape.elements()).sum();
+        let made = node.ty.shape.elements();
+        if made > read || bytes(&node.ty) > MAX_BYTES || types.iter().any(|t| bytes(t) > MAX_BYTES)
+        {
+            return None;
+        }
+        let view = OpView { attrs: &node.attrs, operands: &types, ty: &node.ty };
+        let per_element = match node.op.lower {
+            Lower::Contract(space) | Lower::Reduce(space, _) => {
+                space(&view).reduced.iter().product::<usize>()
+            }
+            _ => 1,
+        };
+        let cost = made.saturating_mul(per_element).saturating_add(read);
+        if self.spent.saturating_add(cost) > BUDGET {
+            return None;
+        }
+        self.spent += cost;
+        let values: Vec<Value> = operands
+            .iter()
+            .zip(&types)
+            .map(|(&o, ty)| {
+                let leaf = OpView { attrs: &graph[o].attrs, operands: &[], ty };
+                (graph[o].op.eval)(&leaf, &[])
+            })
+            .collect();
+        let result = (node.op.eval)(&view, &values.iter().collect::<Vec<_>>());
+        round(&result, node.ty.dtype)
+    }
+}
+
+/// The value in an element type.
+fn round(value: &Value, dtype: DType) -> Option<Tensor> {
+    let data = match dtype {
+        DType::F32 => Data::F32(value.data.iter().map(|&x| x as f32).collect()),
+        DType::I32 => Data::I32(value.data.iter().map(|&x| x as i32).collect()),
+        DType::Bool => Data::Bool(value.data.iter().map(|&x| x != 0.0).collect()),
+    };
+    Tensor::new(value.shape.clone(), data).ok()
+}

@@ -1,0 +1,326 @@
+//! `fuse`: decides for every node whether it has a buffer or is computed wherever it is read, and
+//! which stored nodes share a kernel.
+//!
+//! Lowering pulls (see [`kiln_graph::op::Lower`]), so a node that is computed where it is read is
+//! fused into its reader by construction. What is decided here is only when that pays:
+//!
+//! 1. the element-wise operators after a contraction or a reduction belong to its kernel, as its
+//!    epilogue, as long as each result has one reader;
+//! 2. any other node is computed where it is read unless that would compute it more than once, at
+//!    a cost worth a buffer;
+//! 3. stored element-wise nodes of one shape that read each other share a kernel.
+
+use std::collections::HashMap;
+
+use kiln_graph::op::Lower;
+use kiln_graph::{Graph, NodeId, Placement};
+
+use crate::pass::{Notes, Pass, PassError};
+use crate::views::{has_buffer, reshape_is_affine};
+
+/// See the module.
+pub static PASS: Pass<Graph> =
+    Pass { name: "fuse", doc: "group nodes into kernels", run };
+
+/// A kernel computes at most this many nodes: its compile time and registers are bounded.
+const MAX_NODES: u32 = 64;
+
+/// A kernel stores at most this many nodes.
+const MAX_ROOTS: usize = 4;
+
+fn run(mut graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
+    let stored = choose(&graph, notes);
+    for id in graph.ids() {
+        let placement = match graph[id].op.lower {
+            Lower::Leaf => Placement::Unset,
+            _ => Placement::Inline,
+        };
+        graph.place(id, placement);
+    }
+    number(&mut graph, &stored);
+    Ok(graph)
+}
+
+/// Facts about the nodes, by index.
+struct Facts {
+    live: Vec<bool>,
+    /// Must have a buffer, with the reason.
+    forced: Vec<Option<&'static str>>,
+    /// Belongs to the epilogue of this contraction or reduction.
+    anchor: Vec<Option<NodeId>>,
+}
+
+/// Which nodes get a buffer.
+fn choose(graph: &Graph, notes: &mut Notes) -> Vec<bool> {
+    let facts = facts(graph);
+    let n = graph.len();
+    let mut stored = vec![false; n];
+    // How often an element of the node would be computed, over all, if it had no buffer.
+    let mut evaluations = vec![0f64; n];
+    for id in graph.ids().rev() {
+        let i = id.index();
+        if !facts.live[i] || matches!(graph[id].op.lower, Lower::Leaf) {
+            continue;
+        }
+        let elements = graph[id].ty.shape.elements() as f64;
+        let repeated = evaluations[i] > elements && !is_cheap(graph, id);
+        stored[i] = facts.forced[i].is_some() || repeated;
+        if let Some(reason) = facts.forced[i] {
+            notes.remark(graph, id, reason);
+        } else if repeated {
+            let users = graph.users(id).len();
+            notes.remark(graph, id, &format!("stored: its {users} users would compute it {:.0} times", evaluations[i] / elements.max(1.0)));
+        }
+        let runs = if stored[i] { elements } else { evaluations[i] };
+        let per_element = graph.with_view(id, |v| match v_space(&graph[id].op.lower, v) {
+            Some(reduced) => reduced,
+            None => 1.0,
+        });
+        for operand in graph.operands(id) {
+            let reads = match graph[id].op.lower {
+                Lower::Place(_, _) => graph[operand].ty.shape.elements() as f64,
+                Lower::Scatter(s) => graph.with_view(id, |v| (s.domain)(v)).iter().product::<usize>() as f64,
+                _ => runs * per_element,
+            };
+            evaluations[operand.index()] += reads;
+        }
+    }
+    bound_sizes(graph, &facts, &mut stored);
+    stored
+}
+
+fn v_space(lower: &Lower, view: &kiln_graph::op::OpView<'_>) -> Option<f64> {
+    match lower {
+        Lower::Reduce(f, _) | Lower::Contract(f) => {
+            Some(f(view).reduced.iter().product::<usize>() as f64)
+        }
+        _ => None,
+    }
+}
+
+fn facts(graph: &Graph) -> Facts {
+    let n = graph.len();
+    let mut facts = Facts { live: vec![false; n], forced: vec![None; n], anchor: vec![None; n] };
+    for id in graph.results() {
+        facts.live[id.index()] = true;
+        facts.forced[id.index()] = Some("stored: it is a result");
+    }
+    for id in graph.ids().rev().filter(|&id| !matches!(graph[id].op.lower, Lower::Leaf)) {
+        if facts.live[id.index()] {
+            graph.operands(id).iter().for_each(|o| facts.live[o.index()] = true);
+        }
+    }
+    for id in graph.ids() {
+        let lower = graph[id].op.lower;
+        if !facts.live[id.index()] {
+            continue;
+        }
+        match lower {
+            Lower::Place(..) | Lower::Scatter(_) => {
+                facts.forced[id.index()] = Some("stored: it is written piece by piece");
+            }
+            Lower::Reshape if !reshape_is_affine(graph, id) => {
+                let operand = graph.operands(id)[0];
+                facts.forced[operand.index()].get_or_insert("stored: a reshape reads it in flat order");
+            }
+            Lower::Contract(_) => {
+                for operand in graph.operands(id) {
+                    let base = under_views(graph, operand, |id| facts.forced[id.index()].is_some());
+                    facts.forced[base.index()].get_or_insert("stored: a contraction reads it many times");
+                }
+            }
+            _ => {}
+        }
+    }
+    for id in graph.ids() {
+        let is_anchor = matches!(graph[id].op.lower, Lower::Contract(_) | Lower::Reduce(..));
+        if facts.live[id.index()] && is_anchor {
+            claim_epilogue(graph, &mut facts, id);
+        }
+    }
+    facts
+}
+
+/// The first node that is no view or has a buffer, from `id` down.
+fn under_views(graph: &Graph, mut id: NodeId, has_buffer: impl Fn(NodeId) -> bool) -> NodeId {
+    while matches!(graph[id].op.lower, Lower::View(_) | Lower::Reshape) && !has_buffer(id) {
+        id = graph.operands(id)[0];
+    }
+    id
+}
+
+/// Follows the only reader of an anchor through element-wise operators of its shape, and stores
+/// the last of them.
+fn claim_epilogue(graph: &Graph, facts: &mut Facts, anchor: NodeId) {
+    let mut last = anchor;
+    facts.anchor[anchor.index()] = Some(anchor);
+    while facts.forced[last.index()].is_none() {
+        let users: Vec<NodeId> =
+            graph.users(last).into_iter().filter(|u| facts.live[u.index()]).collect();
+        let [user] = users[..] else { break };
+        if facts.anchor[user.index()].is_some() || !continues(graph, last, user) {
+            break;
+        }
+        facts.anchor[user.index()] = Some(anchor);
+        last = user;
+    }
+    facts.forced[last.index()].get_or_insert("stored: the end of an epilogue");
+}
+
+/// Whether `user` reads each element of `value` at its own index.
+fn continues(graph: &Graph, value: NodeId, user: NodeId) -> bool {
+    let (from, to) = (&graph[value].ty.shape, &graph[user].ty.shape);
+    match graph[user].op.lower {
+        Lower::Map(_) => from == to,
+        // Axes of size 1 may come and go.
+        Lower::Reshape => {
+            from.iter().filter(|&&d| d != 1).eq(to.iter().filter(|&&d| d != 1))
+        }
+        _ => false,
+    }
+}
+
+/// Whether computing an element twice costs less than a buffer: at most two cheap instructions on
+/// at most one array.
+fn is_cheap(graph: &Graph, id: NodeId) -> bool {
+    let mut cost = 0;
+    let mut arrays = 0;
+    let mut open = vec![id];
+    while let Some(id) = open.pop() {
+        let node = &graph[id];
+        match node.op.lower {
+            Lower::Leaf if node.ty.shape.rank() == 0 => {}
+            Lower::Leaf => arrays += 1,
+            Lower::View(_) | Lower::Reshape => open.extend(graph.operands(id)),
+            Lower::Map(_) if cost < 2 && !is_transcendental(graph, id) => {
+                cost += 1;
+                // Operands beyond the first step are taken to be buffers.
+                for operand in graph.operands(id) {
+                    match graph[operand].op.lower {
+                        Lower::View(_) | Lower::Reshape | Lower::Leaf => open.push(operand),
+                        _ => arrays += 1,
+                    }
+                }
+            }
+            Lower::Element(_) if graph.operands(id).is_empty() => cost += 1,
+            _ => return false,
+        }
+        if arrays > 1 || cost > 2 {
+            return false;
+        }
+    }
+    true
+}
+
+fn is_transcendental(graph: &Graph, id: NodeId) -> bool {
+    use kiln_loops::Math;
+    Math::from_name(graph[id].op.name).is_some()
+}
+
+/// Stores nodes in the middle of what would be too large a kernel.
+fn bound_sizes(graph: &Graph, facts: &Facts, stored: &mut [bool]) {
+    let mut size = vec![0u32; graph.len()];
+    for id in graph.ids().filter(|id| facts.live[id.index()]) {
+        if matches!(graph[id].op.lower, Lower::Leaf) {
+            continue;
+        }
+        let operands = graph.operands(id);
+        let inlined = |o: &&NodeId| !stored[o.index()];
+        let total = |stored: &[bool]| {
+            1 + operands.iter().filter(|o| !stored[o.index()]).map(|o| size[o.index()]).sum::<u32>()
+        };
+        let mut sum = total(stored);
+        if sum > MAX_NODES {
+            // The operands that are element-wise and no part of an epilogue become buffers.
+            let large: Vec<NodeId> = operands
+                .iter()
+                .filter(inlined)
+                .filter(|o| size[o.index()] > 1 && facts.anchor[o.index()].is_none())
+                .copied()
+                .collect();
+            for o in large {
+                let base = under_views(graph, o, |id| stored[id.index()]);
+                stored[base.index()] |= !matches!(graph[base].op.lower, Lower::Leaf);
+                size[o.index()] = 1;
+            }
+            sum = total(stored);
+        }
+        size[id.index()] = sum;
+    }
+}
+
+/// Numbers the kernels in an order in which each reads only what earlier ones store.
+fn number(graph: &mut Graph, stored: &[bool]) {
+    let mut kernels: Vec<Vec<NodeId>> = Vec::new();
+    for id in graph.ids() {
+        if !stored[id.index()] {
+            continue;
+        }
+        let reads = reads(graph, id);
+        let host = host(graph, &kernels, id, &reads);
+        let kernel = host.unwrap_or_else(|| {
+            kernels.push(Vec::new());
+            kernels.len() - 1
+        });
+        kernels[kernel].push(id);
+        graph.place(id, Placement::Kernel(kernel as u32));
+    }
+}
+
+/// The nodes with buffers that computing `id` reads, each with whether it is read at the index
+/// that is computed and there only.
+fn reads(graph: &Graph, id: NodeId) -> HashMap<NodeId, bool> {
+    let mut reads: HashMap<NodeId, bool> = HashMap::new();
+    let mut open = vec![(id, true)];
+    let mut seen: HashMap<NodeId, bool> = HashMap::new();
+    while let Some((node, same)) = open.pop() {
+        let operands_same = same && matches!(graph[node].op.lower, Lower::Map(_));
+        for operand in graph.operands(node) {
+            let same = operands_same && graph[operand].ty.shape == graph[id].ty.shape;
+            if has_buffer(graph, operand) {
+                *reads.entry(operand).or_insert(true) &= same;
+            } else if seen.get(&operand).is_none_or(|&before| before && !same) {
+                seen.insert(operand, same);
+                open.push((operand, same));
+            }
+        }
+    }
+    reads
+}
+
+/// The kernel that can also store `id`: one it reads, of the same loops, later than the others.
+fn host(
+    graph: &Graph,
+    kernels: &[Vec<NodeId>],
+    id: NodeId,
+    reads: &HashMap<NodeId, bool>,
+) -> Option<usize> {
+    if !matches!(graph[id].op.lower, Lower::Map(_)) || has_inlined_loops(graph, id) {
+        return None;
+    }
+    let kernel_of = |node: &NodeId| match graph[*node].placement {
+        Placement::Kernel(k) => Some(k as usize),
+        _ => None,
+    };
+    let last = reads.keys().filter_map(kernel_of).max()?;
+    let host = &kernels[last];
+    let fits = host.len() < MAX_ROOTS
+        && host.iter().all(|&r| {
+            graph[r].ty.shape == graph[id].ty.shape
+                && matches!(graph[r].op.lower, Lower::Map(_) | Lower::Contract(_) | Lower::Reduce(..))
+        })
+        && reads.iter().all(|(node, same)| kernel_of(node) != Some(last) || *same);
+    fits.then_some(last)
+}
+
+/// Whether computing `id` runs a reduction or contraction of its own.
+fn has_inlined_loops(graph: &Graph, id: NodeId) -> bool {
+    let mut open = vec![id];
+    while let Some(node) = open.pop() {
+        if matches!(graph[node].op.lower, Lower::Reduce(..) | Lower::Contract(_)) {
+            return true;
+        }
+        open.extend(graph.operands(node).into_iter().filter(|&o| !has_buffer(graph, o)));
+    }
+    false
+}

@@ -1,0 +1,493 @@
+//! Lowering of contractions: which operand is packed, how rows, columns and depth are split, where
+//! the epilogue runs.
+//!
+//! The axes of the result that only the first operand has are rows, those that only the second has
+//! are columns, those of both are a batch of products. The micro-kernel broadcasts rows and packs
+//! columns into vectors, so the two operands may change roles: [`Form::choose`] estimates both.
+//! Every split is by a divisor and fixed here, which fixes the order of every sum.
+
+use std::collections::HashSet;
+
+use kiln_graph::op::{Lower, Space};
+use kiln_graph::{Graph, NodeId};
+use kiln_loops::{
+    Affine, BufferId, Contract, Dim, Fold, Index, LoopKind, Mem, Pack, Scalar, Stmt, Var,
+    packed_elements,
+};
+use kiln_tensor::DType;
+
+use super::pull::Emit;
+use super::{LowerError, Lowering, emit_roots, finish, memory_order, symbolic};
+use crate::views::{has_buffer, reshape_index, resolve};
+
+/// Chunks that a kernel is split into for the threads.
+const CHUNKS: usize = 16;
+/// Rows below which a chunk is not split further.
+const MIN_ROWS: usize = 24;
+/// Elements of a tile that waits for its epilogue: it stays in the second-level cache.
+const TILE: usize = 16 * 1024;
+/// A product with fewer multiplications runs as one chunk.
+const SMALL: usize = 64 * 1024;
+/// Depth from which it is worth splitting.
+const DEEP: usize = 2048;
+/// Rows up to which the second operand is read in place.
+const FEW_ROWS: usize = 4;
+
+/// The contraction that `roots` are the epilogue of.
+pub(super) fn anchor(graph: &Graph, roots: &[NodeId]) -> Option<NodeId> {
+    let mut open = roots.to_vec();
+    let mut seen = HashSet::new();
+    while let Some(id) = open.pop() {
+        if matches!(graph[id].op.lower, Lower::Contract(_)) {
+            return Some(id);
+        }
+        let inline = graph.operands(id).into_iter().filter(|&o| !has_buffer(graph, o));
+        open.extend(inline.filter(|&o| seen.insert(o)));
+    }
+    None
+}
+
+/// One axis of a contraction.
+#[derive(Clone, Debug)]
+struct Axis {
+    extent: usize,
+    /// Strides in the two operands.
+    operand: [i64; 2],
+    /// The axis of the stored node that it is, and its stride there; `None` if it is reduced.
+    result: Option<(usize, usize)>,
+}
+
+/// How a contraction is computed.
+struct Form {
+    /// Position of the operand that is broadcast; the other is packed.
+    first: usize,
+    batch: Vec<Axis>,
+    rows: Vec<Axis>,
+    cols: Vec<Axis>,
+    depth: Vec<Axis>,
+}
+
+/// A loop over blocks of an axis.
+struct Blocks {
+    axis: Axis,
+    count: usize,
+    /// Filled in once the loop is open.
+    var: Option<Var>,
+}
+
+impl Blocks {
+    fn new(axis: &Axis, count: usize) -> Blocks {
+        Blocks { axis: axis.clone(), count, var: None }
+    }
+
+    fn block(&self) -> usize {
+        self.axis.extent / self.count
+    }
+
+    /// The distance of the current block from the first, given the axis's stride.
+    fn offset(&self, stride: i64) -> Affine {
+        self.var.map_or_else(Affine::default, |v| Affine::var(v).times(self.block() as i64 * stride))
+    }
+}
+
+fn volume(axes: &[Axis]) -> usize {
+    axes.iter().map(|a| a.extent).product()
+}
+
+impl Form {
+    fn new(axes: &[Axis], first: usize) -> Form {
+        let second = 1 - first;
+        let pick = |f: &dyn Fn(&Axis) -> bool| -> Vec<Axis> { axes.iter().filter(|a| f(a)).cloned().collect() };
+        let in_both = |a: &Axis| a.operand[0] != 0 && a.operand[1] != 0;
+        let mut form = Form {
+            first,
+            batch: pick(&|a| a.result.is_some() && in_both(a)),
+            rows: pick(&|a| a.result.is_some() && !in_both(a) && a.operand[second] == 0),
+            cols: pick(&|a| a.result.is_some() && !in_both(a) && a.operand[second] != 0),
+            depth: pick(&|a| a.result.is_none()),
+        };
+        let far = |a: &Axis| std::cmp::Reverse(a.result.map_or(0, |r| r.1));
+        form.batch.sort_by_key(far);
+        form.rows.sort_by_key(far);
+        form.cols.sort_by_key(far);
+        form.depth.sort_by_key(|a| std::cmp::Reverse(a.operand[first].unsigned_abs()));
+        form
+    }
+
+    /// The cheaper assignment of roles.
+    fn choose(axes: &[Axis]) -> Form {
+        let forms = [0, 1].map(|first| Form::new(axes, first));
+        let [a, b] = forms;
+        if b.nanoseconds() < a.nanoseconds() { b } else { a }
+    }
+
+    /// A rough estimate of the time one product of the batch takes on one core.
+    fn nanoseconds(&self) -> f64 {
+        let (m, n, k) = (volume(&self.rows), volume(&self.cols), volume(&self.depth));
+        let (m, n, k) = (m as f64, n as f64, k as f64);
+        let unit = |axes: &[Axis], of: &dyn Fn(&Axis) -> i64| axes.last().is_none_or(|a| of(a).abs() == 1);
+        let multiply = m * ((n / 8.0).ceil() * 8.0) * k / 45.0;
+        let pack_rate = if unit(&self.cols, &|a| a.operand[1 - self.first]) { 0.4 } else { 1.2 };
+        let gather = if unit(&self.depth, &|a| a.operand[self.first]) { 0.0 } else { m * k * 0.2 };
+        let store_rate = if unit(&self.cols, &|a| a.result.map_or(0, |r| r.1 as i64)) { 0.1 } else { 0.8 };
+        multiply + n * k * pack_rate + gather + m * n * store_rate
+    }
+}
+
+impl Lowering<'_> {
+    /// Emits the kernels of a contraction and its epilogue.
+    pub(super) fn contraction(&mut self, anchor: NodeId, roots: &[NodeId]) -> Result<(), LowerError> {
+        let graph = self.graph;
+        let Lower::Contract(space) = graph[anchor].op.lower else {
+            unreachable!("called for contractions")
+        };
+        let space = graph.with_view(anchor, space);
+        let (axes, reads) = axes(graph, anchor, roots[0], &space);
+        let form = Form::choose(&axes);
+        let (m, n, k) = (volume(&form.rows), volume(&form.cols), volume(&form.depth));
+        let products = volume(&form.batch);
+        let work = (m * n).saturating_mul(k).saturating_mul(products);
+        let splittable = form.depth.first().is_some_and(|a| divisor(a.extent, 8) >= 4);
+        if k >= DEEP && splittable && m * n * products * 8 <= 1 << 20 && work > SMALL {
+            self.split_depth(anchor, roots, &form, &reads)
+        } else {
+            self.split_rows(anchor, roots, &form, &reads, work)
+        }
+    }
+
+    /// Chunks of the depth are summed apart, then together.
+    fn split_depth(
+        &mut self,
+        anchor: NodeId,
+        roots: &[NodeId],
+        form: &Form,
+        reads: &[(NodeId, Affine); 2],
+    ) -> Result<(), LowerError> {
+        let graph = self.graph;
+        let lead = roots[0];
+        let count = divisor(form.depth[0].extent, if volume(&form.rows) * volume(&form.cols) > 8192 { 8 } else { CHUNKS });
+        let elements = graph[lead].ty.shape.elements();
+        let partial = self.scratch(format!("{}.{}.partial", graph[anchor].op.name, anchor.index()), &[count, elements])?;
+
+        let mut emit = Emit::new(graph, &self.buffers);
+        let mut depth = Blocks::new(&form.depth[0], count);
+        let chunk = emit.loops.open_loop(None, count, count, 1, LoopKind::Parallel);
+        depth.var = Some(chunk);
+        let mut batch: Vec<Blocks> = form.batch.iter().map(|a| Blocks::new(a, a.extent)).collect();
+        for b in &mut batch {
+            b.var = Some(emit.loops.open(b.count));
+        }
+        let base = |position: usize| {
+            let stride = |b: &Blocks| b.offset(b.axis.operand[position]);
+            batch.iter().fold(reads[position].1.plus(&stride(&depth)), |sum, b| sum.plus(&stride(b)))
+        };
+        let c = batch.iter().fold(Affine::var(chunk).times(elements as i64), |sum, b| {
+            sum.plus(&b.offset(b.axis.result.map_or(0, |r| r.1 as i64)))
+        });
+        let (first, second) = (form.first, 1 - form.first);
+        let (a, b) = (emit.mem(reads[first].0), emit.mem(reads[second].0));
+        let target = emit.loops.arg(partial, DType::F32);
+        let mut inner = form.depth.clone();
+        inner[0].extent /= count;
+        let to_result = |axis: &Axis| axis.result.map_or(0, |r| r.1 as i64);
+        emit.loops.push(Stmt::Contract(Box::new(Contract {
+            a: (a, base(first)),
+            b: (b, base(second)),
+            c: (target, c),
+            rows: dims(&form.rows, |x| (x.operand[first], to_result(x))),
+            cols: dims(&form.cols, |x| (x.operand[second], to_result(x))),
+            depth: dims(&inner, |x| (x.operand[first], x.operand[second])),
+            accumulate: false,
+            packed: false,
+        })));
+        batch.iter().for_each(|_| emit.loops.close());
+        emit.loops.close();
+        self.program.kernels.push(finish(emit, graph, &[anchor]));
+
+        let mut emit = Emit::new(graph, &self.buffers);
+        let (index, opened) = emit.open_nest(&graph[lead].ty.shape, &memory_order(graph, lead));
+        let zero = emit.loops.constant(Scalar::F32(0.0));
+        let sum = emit.loops.mutable(zero);
+        let source = emit.loops.arg(partial, DType::F32);
+        let chunk = Index::var(emit.open(count)).times(elements as i64);
+        let x = emit.loops.load(source, chunk.plus(&Index::flat(&index, &graph[lead].strides())));
+        emit.loops.push(Stmt::Accumulate(sum, Fold::Add, x));
+        emit.close();
+        emit.known.insert(anchor, sum);
+        emit_roots(&mut emit, roots, &index);
+        emit.close_nest(opened);
+        self.program.kernels.push(finish(emit, graph, roots));
+        Ok(())
+    }
+
+    /// Chunks of rows (or of columns, where rows are few) are computed apart.
+    fn split_rows(
+        &mut self,
+        anchor: NodeId,
+        roots: &[NodeId],
+        form: &Form,
+        reads: &[(NodeId, Affine); 2],
+        work: usize,
+    ) -> Result<(), LowerError> {
+        let graph = self.graph;
+        let lead = roots[0];
+        let direct = is_copy(graph, lead, anchor) && roots.len() == 1;
+        let (first, second) = (form.first, 1 - form.first);
+        let (m, n) = (volume(&form.rows), volume(&form.cols));
+
+        let mut blocks: Vec<Blocks> = form.batch.iter().map(|a| Blocks::new(a, a.extent)).collect();
+        let products = volume(&form.batch);
+        // Columns: so that a tile of MIN_ROWS rows fits, or into chunks if rows are few.
+        let widest = if direct { usize::MAX } else { TILE / MIN_ROWS };
+        let col_chunks = if m * products < 2 * MIN_ROWS && work > SMALL { CHUNKS.min(n / 64).max(1) } else { 1 };
+        let col_blocks = peel(&form.cols, |count, block| count >= col_chunks && block <= widest);
+        let col_count: usize = col_blocks.iter().map(|b| b.count).product();
+        // Rows: into chunks, and so that a tile fits.
+        let wanted = if work <= SMALL { 1 } else { CHUNKS.min(products * m / MIN_ROWS).max(1) };
+        let block_cols = n / col_count;
+        let row_blocks = peel(&form.rows, |count, block| {
+            count * products * col_count >= wanted && (direct || block * block_cols <= TILE)
+        });
+        let row_count: usize = row_blocks.iter().map(|b| b.count).product();
+        let packed = (row_count > 1 && m > FEW_ROWS)
+            .then(|| self.pack(anchor, form, reads, &col_blocks))
+            .transpose()?;
+
+        let inner = |axes: &[Axis], blocks: &[Blocks]| -> Vec<Axis> {
+            axes.iter().zip(blocks).map(|(a, b)| Axis { extent: b.block(), ..a.clone() }).collect()
+        };
+        let rows = inner(&form.rows, &row_blocks);
+        let cols = inner(&form.cols, &col_blocks);
+        let col_axes = blocks.len()..blocks.len() + col_blocks.len();
+        let batch_axes = 0..blocks.len();
+        blocks.extend(col_blocks);
+        blocks.extend(row_blocks);
+
+        let mut emit = Emit::new(graph, &self.buffers);
+        // The loop with the most turns is the parallel one.
+        let mut order: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].count > 1).collect();
+        if let Some(most) = order.iter().copied().max_by_key(|&i| (blocks[i].count, std::cmp::Reverse(i))) {
+            order.retain(|&i| i != most);
+            order.insert(0, most);
+        }
+        for (depth, &i) in order.iter().enumerate() {
+            let kind = if depth == 0 { LoopKind::Parallel } else { LoopKind::Serial };
+            let count = blocks[i].count;
+            blocks[i].var = Some(emit.loops.open_loop(None, count, count, 1, kind));
+        }
+        let sum = |start: Affine, stride: &dyn Fn(&Axis) -> i64| {
+            blocks.iter().fold(start, |sum, b| sum.plus(&b.offset(stride(&b.axis))))
+        };
+
+        // The tile lies in the order of the result, dense.
+        let mut tile: Vec<Axis> = rows.iter().chain(&cols).cloned().collect();
+        tile.sort_by_key(|a| std::cmp::Reverse(a.result.map_or(0, |r| r.1)));
+        let extents: Vec<usize> = tile.iter().map(|a| a.extent).collect();
+        let tile_strides = super::pull::strides(&extents);
+        let in_tile = |axis: &Axis| {
+            let at = tile.iter().position(|t| t.result == axis.result).expect("every axis is in the tile");
+            tile_strides[at] as i64
+        };
+        let in_result = |axis: &Axis| axis.result.map_or(0, |r| r.1 as i64);
+        let (target, start, to_c): (Mem, Affine, &dyn Fn(&Axis) -> i64) = if direct {
+            (emit.mem(lead), sum(Affine::default(), &in_result), &in_result)
+        } else {
+            (emit.loops.local(DType::F32, extents.iter().product()), Affine::default(), &in_tile)
+        };
+        let a = (emit.mem(reads[first].0), sum(reads[first].1.clone(), &|x| x.operand[first]));
+        let b = match packed {
+            Some((buffer, size)) => {
+                let position = block_number(&blocks, batch_axes.chain(col_axes));
+                (emit.loops.arg(buffer, DType::F32), position.times(size as i64))
+            }
+            None => (emit.mem(reads[second].0), sum(reads[second].1.clone(), &|x| x.operand[second])),
+        };
+        emit.loops.push(Stmt::Contract(Box::new(Contract {
+            a,
+            b,
+            c: (target, start),
+            rows: dims(&rows, |x| (x.operand[first], to_c(x))),
+            cols: dims(&cols, |x| (x.operand[second], to_c(x))),
+            depth: dims(&form.depth, |x| (x.operand[first], x.operand[second])),
+            accumulate: false,
+            packed: packed.is_some(),
+        })));
+
+        if !direct {
+            let all: Vec<usize> = (0..tile.len()).collect();
+            let (at, opened) = emit.open_nest(&extents, &all);
+            let value = emit.loops.load(target, Index::flat(&at, &tile_strides));
+            emit.known.insert(anchor, value);
+            let mut index = vec![Index::default(); graph[lead].ty.shape.rank()];
+            for block in &blocks {
+                if let Some((axis, _)) = block.axis.result {
+                    index[axis] = index[axis].plus(&block.offset(1).into());
+                }
+            }
+            for (axis, i) in tile.iter().zip(&at) {
+                if let Some((axis, _)) = axis.result {
+                    index[axis] = index[axis].plus(i);
+                }
+            }
+            emit_roots(&mut emit, roots, &index);
+            emit.close_nest(opened);
+        }
+        order.iter().for_each(|_| emit.loops.close());
+        self.program.kernels.push(finish(emit, graph, roots));
+        Ok(())
+    }
+
+    /// Emits a kernel that packs the second operand, for every product of the batch and every block
+    /// of columns; the buffer and the elements of one pack.
+    fn pack(
+        &mut self,
+        anchor: NodeId,
+        form: &Form,
+        reads: &[(NodeId, Affine); 2],
+        col_blocks: &[Blocks],
+    ) -> Result<(BufferId, usize), LowerError> {
+        let graph = self.graph;
+        let second = 1 - form.first;
+        let mut blocks: Vec<Blocks> = form.batch.iter().map(|a| Blocks::new(a, a.extent)).collect();
+        blocks.extend(col_blocks.iter().map(|b| Blocks::new(&b.axis, b.count)));
+        let count: usize = blocks.iter().map(|b| b.count).product();
+        let cols: Vec<Axis> =
+            col_blocks.iter().map(|b| Axis { extent: b.block(), ..b.axis.clone() }).collect();
+        let too_large = || LowerError::Size(format!("the packed operand of `{}`", graph[anchor].op.name));
+        let size = packed_elements(volume(&cols), volume(&form.depth)).ok_or_else(too_large)?;
+        let label = format!("{}.{}.packed", graph[anchor].op.name, anchor.index());
+        let buffer = self.scratch(label, &[count, size])?;
+
+        let mut emit = Emit::new(graph, &self.buffers);
+        let mut opened = 0;
+        for block in blocks.iter_mut().filter(|b| b.count > 1) {
+            let kind = if opened == 0 { LoopKind::Parallel } else { LoopKind::Serial };
+            block.var = Some(emit.loops.open_loop(None, block.count, block.count, 1, kind));
+            opened += 1;
+        }
+        let source = emit.mem(reads[second].0);
+        let start = blocks.iter().fold(reads[second].1.clone(), |sum, b| {
+            sum.plus(&b.offset(b.axis.operand[second]))
+        });
+        let target = emit.loops.arg(buffer, DType::F32);
+        let position = block_number(&blocks, 0..blocks.len());
+        emit.loops.push(Stmt::Pack(Box::new(Pack {
+            src: (source, start),
+            dst: (target, position.times(size as i64)),
+            cols: dims(&cols, |x| (x.operand[second], 0)),
+            depth: dims(&form.depth, |x| (x.operand[form.first], x.operand[second])),
+        })));
+        (0..opened).for_each(|_| emit.loops.close());
+        self.program.kernels.push(emit.loops.finish("pack"));
+        Ok((buffer, size))
+    }
+}
+
+/// The row-major number of the current block among the given block loops.
+fn block_number(blocks: &[Blocks], which: impl Iterator<Item = usize>) -> Affine {
+    which.fold(Affine::default(), |sum, i| {
+        let this = blocks[i].var.map_or_else(Affine::default, Affine::var);
+        sum.times(blocks[i].count as i64).plus(&this)
+    })
+}
+
+/// Splits axes, outermost first, into the fewest blocks that satisfy `enough(count, block)`.
+fn peel(axes: &[Axis], enough: impl Fn(usize, usize) -> bool) -> Vec<Blocks> {
+    let (mut count, mut block) = (1, volume(axes));
+    axes.iter()
+        .map(|axis| {
+            let by = (1..=axis.extent)
+                .filter(|d| axis.extent % d == 0)
+                .find(|d| enough(count * d, block / d))
+                .unwrap_or(axis.extent);
+            count *= by;
+            block /= by;
+            Blocks::new(axis, by)
+        })
+        .collect()
+}
+
+/// The divisor of `n` next to `wanted`, the greater of two equally near.
+fn divisor(n: usize, wanted: usize) -> usize {
+    (1..=n.min(4 * wanted)).rev().filter(|d| n % d == 0).min_by_key(|d| d.abs_diff(wanted)).unwrap_or(1)
+}
+
+fn dims(axes: &[Axis], strides: impl Fn(&Axis) -> (i64, i64)) -> Vec<Dim> {
+    axes.iter()
+        .filter(|a| a.extent != 1)
+        .map(|a| {
+            let (input, output) = strides(a);
+            Dim { extent: a.extent, input, output }
+        })
+        .collect()
+}
+
+/// The axes of extent other than 1, and the buffer and start that each operand is read from.
+fn axes(
+    graph: &Graph,
+    anchor: NodeId,
+    lead: NodeId,
+    space: &Space,
+) -> (Vec<Axis>, [(NodeId, Affine); 2]) {
+    let shape = &graph[anchor].ty.shape;
+    let extents: Vec<usize> = shape.iter().chain(&space.reduced).copied().collect();
+    let point = symbolic(&extents);
+    let operands = graph.operands(anchor);
+    let reads = [0, 1].map(|position| {
+        let index = space.operands[position].index(&point);
+        resolve(graph, operands[position], &index).expect("the fuser stored what a contraction reads")
+    });
+    let stored = symbolic(&graph[lead].ty.shape);
+    let at_anchor = index_at(graph, lead, anchor, stored).expect("the anchor is below its epilogue");
+    let strides = graph[lead].strides();
+    let axes = (0..extents.len())
+        .filter(|&axis| extents[axis] != 1)
+        .map(|axis| {
+            let var = Var(axis as u32);
+            let result = (axis < shape.rank()).then(|| {
+                let of_lead = at_anchor[axis].affine.terms[0].0.0 as usize;
+                (of_lead, strides[of_lead])
+            });
+            let operand = [0, 1].map(|i| reads[i].1.affine.coefficient(var));
+            Axis { extent: extents[axis], operand, result }
+        })
+        .collect();
+    let start = |i: usize| (reads[i].0, Affine::constant(reads[i].1.affine.constant));
+    (axes, [start(0), start(1)])
+}
+
+/// The index at which computing `from` at `index` reads `to`, through nodes without buffers.
+fn index_at(graph: &Graph, from: NodeId, to: NodeId, index: Vec<Index>) -> Option<Vec<Index>> {
+    let mut seen = HashSet::from([from]);
+    let mut open = vec![(from, index)];
+    while let Some((id, index)) = open.pop() {
+        if id == to {
+            return Some(index);
+        }
+        for operand in graph.operands(id) {
+            if has_buffer(graph, operand) && operand != to || !seen.insert(operand) {
+                continue;
+            }
+            let index = match graph[id].op.lower {
+                Lower::Map(_) if graph[operand].ty.shape == graph[id].ty.shape => index.clone(),
+                Lower::Reshape => {
+                    reshape_index(&graph[id].ty.shape, &graph[operand].ty.shape, &index)?
+                }
+                _ => continue,
+            };
+            open.push((operand, index));
+        }
+    }
+    None
+}
+
+/// Whether `id` is `anchor` up to reshapes.
+fn is_copy(graph: &Graph, mut id: NodeId, anchor: NodeId) -> bool {
+    while id != anchor {
+        if !matches!(graph[id].op.lower, Lower::Reshape) {
+            return false;
+        }
+        id = graph.operands(id)[0];
+    }
+    true
+}

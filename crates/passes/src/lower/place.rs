@@ -1,0 +1,121 @@
+//! Lowering of placements (padding, concatenation) and of scatters.
+//!
+//! Both write a result in pieces, over a background: a constant for placements, zeros for
+//! scatters. The axes along which every piece spans the result one to one become outer loops
+//! around background and pieces.
+
+use kiln_graph::op::{Lower, Piece, Scatter};
+use kiln_graph::NodeId;
+use kiln_loops::{Index, Kernel, Reg, Scalar};
+use kiln_tensor::DType;
+
+use super::pull::{Emit, Operands};
+use super::{Lowering, finish, memory_order};
+
+impl Lowering<'_> {
+    pub(super) fn place(&mut self, id: NodeId) -> Kernel {
+        let graph = self.graph;
+        let Lower::Place(pieces, background) = graph[id].op.lower else {
+            unreachable!("called for placements")
+        };
+        let (pieces, background) = graph.with_view(id, |v| (pieces(v), background(v)));
+        let operands = graph.operands(id);
+        let shape = &graph[id].ty.shape;
+        let spans = |axis: usize| {
+            pieces.iter().all(|p| {
+                p.start[axis] == 0
+                    && p.step[axis] == 1
+                    && graph[operands[p.operand]].ty.shape[axis] == shape[axis]
+            })
+        };
+        let order = memory_order(graph, id);
+        let outer: Vec<usize> = order.iter().copied().take_while(|&a| spans(a)).collect();
+        let inner: Vec<usize> = order[outer.len()..].to_vec();
+        let mut emit = Emit::new(graph, &self.buffers);
+        let (base, opened) = emit.open_nest(shape, &outer);
+        if let Some(value) = background {
+            let value = constant(&mut emit, graph[id].ty.dtype, f64::from(value));
+            let (rest, opened) = emit.open_nest(shape, &inner);
+            emit.store(id, &merge(&base, &rest), value);
+            emit.close_nest(opened);
+        }
+        for Piece { operand, start, step } in &pieces {
+            let operand = operands[*operand];
+            let (rest, opened) = emit.open_nest(&graph[operand].ty.shape, &inner);
+            let at = merge(&base, &rest);
+            let value = emit.pull(operand, &at);
+            let target: Vec<Index> = at
+                .iter()
+                .zip(start.iter().zip(step))
+                .map(|(i, (&start, &step))| i.times(step as i64).offset(start as i64))
+                .collect();
+            emit.store(id, &target, value);
+            emit.close_nest(opened);
+        }
+        emit.close_nest(opened);
+        finish(emit, graph, &[id])
+    }
+
+    pub(super) fn scatter(&mut self, id: NodeId, scatter: Scatter) -> Kernel {
+        let graph = self.graph;
+        let operands = graph.operands(id);
+        let shape = &graph[id].ty.shape;
+        let (domain, disjoint) = graph.with_view(id, |v| ((scatter.domain)(v), (scatter.disjoint)(v)));
+        // Which axis of the result each disjoint axis of the domain is, one to one. A dry run tells.
+        let mut trial = Emit::new(graph, &self.buffers);
+        let all: Vec<usize> = (0..domain.len()).collect();
+        let (point, _) = trial.open_nest(&domain, &all);
+        let (target, _) = graph.with_view(id, |v| {
+            (scatter.emit)(&mut Operands { emit: &mut trial, operands: &operands }, v, &point)
+        });
+        let spanned: Vec<(usize, usize)> = disjoint
+            .iter()
+            .filter(|&&axis| domain[axis] != 1)
+            .filter_map(|&axis| {
+                let to = target.iter().position(|t| *t == point[axis])?;
+                (shape[to] == domain[axis]).then_some((axis, to))
+            })
+            .collect();
+
+        let outer: Vec<usize> = spanned.iter().map(|s| s.0).collect();
+        let mut emit = Emit::new(graph, &self.buffers);
+        let (base, opened) = emit.open_nest(&domain, &outer);
+        let zero = constant(&mut emit, graph[id].ty.dtype, 0.0);
+        let inner: Vec<usize> =
+            memory_order(graph, id).into_iter().filter(|a| spanned.iter().all(|s| s.1 != *a)).collect();
+        let (mut at, filled) = emit.open_nest(shape, &inner);
+        for &(axis, to) in &spanned {
+            at[to] = base[axis].clone();
+        }
+        emit.store(id, &at, zero);
+        emit.close_nest(filled);
+
+        let rest: Vec<usize> = all.into_iter().filter(|a| !outer.contains(a)).collect();
+        let (inner, added) = emit.open_nest(&domain, &rest);
+        let point = merge(&base, &inner);
+        let (target, value) = graph.with_view(id, |v| {
+            (scatter.emit)(&mut Operands { emit: &mut emit, operands: &operands }, v, &point)
+        });
+        let mem = emit.mem(id);
+        let flat = Index::flat(&target, &graph[id].strides());
+        let before = emit.loops.load(mem, flat.clone());
+        let sum = emit.loops.binary(kiln_loops::Binary::Add, before, value);
+        emit.loops.store(mem, flat, sum);
+        emit.close_nest(added);
+        emit.close_nest(opened);
+        finish(emit, graph, &[id])
+    }
+}
+
+/// An index whose axes are given by one or the other.
+fn merge(a: &[Index], b: &[Index]) -> Vec<Index> {
+    a.iter().zip(b).map(|(a, b)| a.plus(b)).collect()
+}
+
+fn constant(emit: &mut Emit<'_>, dtype: DType, value: f64) -> Reg {
+    emit.loops.constant(match dtype {
+        DType::F32 => Scalar::F32(value as f32),
+        DType::I32 => Scalar::I32(value as i32),
+        DType::Bool => Scalar::Bool(value != 0.0),
+    })
+}

@@ -1,0 +1,96 @@
+//! `parallel`: the outermost loop of a kernel is cut into chunks for the threads.
+//!
+//! The cut depends on the loop alone, never on the number of threads, so results do not either.
+
+use kiln_loops::{For, Inst, Kernel, LoopKind, Program, Stmt, Var};
+
+use crate::pass::{Notes, Pass, PassError};
+use crate::walk;
+
+/// See the module.
+pub static PASS: Pass<Program> =
+    Pass { name: "parallel", doc: "cut outermost loops into chunks for the threads", run };
+
+/// Instructions a chunk should run at least.
+const CHUNK_WORK: f64 = 32768.0;
+/// Chunks a loop is cut into at most.
+const MAX_CHUNKS: usize = 64;
+/// Long chunks are multiples of this, so that vectors and blocks of functions fit.
+const GRAIN: usize = 256;
+
+fn run(mut program: Program, notes: &mut Notes) -> Result<Program, PassError> {
+    for kernel in &mut program.kernels {
+        if let Err(reason) = parallelise(kernel)
+            && walk::work(&kernel.body) > CHUNK_WORK
+        {
+            notes.remark_kernel(kernel, reason);
+        }
+    }
+    Ok(program)
+}
+
+fn parallelise(kernel: &mut Kernel) -> Result<(), &'static str> {
+    let mut has_parallel = false;
+    walk::each(&kernel.body, &mut |s| {
+        has_parallel |= matches!(s, Stmt::For(f) if f.kind == LoopKind::Parallel);
+    });
+    if has_parallel {
+        return Ok(());
+    }
+    let work = walk::work(&kernel.body);
+    let chunks = ((work / CHUNK_WORK) as usize).min(MAX_CHUNKS);
+    if chunks < 2 {
+        return Ok(());
+    }
+    sink(kernel)?;
+    let (_, var) = walk::fresh(&kernel.body);
+    let [Stmt::For(outer)] = &mut kernel.body[..] else {
+        return Err("not parallel: it is not a single loop nest");
+    };
+    if !walk::is_whole(outer) || outer.end < 2 {
+        return Err("not parallel: its outermost loop cannot be cut");
+    }
+    let mut length = outer.end.div_ceil(chunks);
+    if length > GRAIN / 2 {
+        length = length.next_multiple_of(GRAIN);
+    }
+    if length >= outer.end {
+        return Ok(());
+    }
+    if length == 1 {
+        outer.kind = LoopKind::Parallel;
+        return Ok(());
+    }
+    let chunk = Var(var);
+    let end = outer.end;
+    outer.start = Some(chunk);
+    outer.extent = length;
+    let body = std::mem::take(&mut kernel.body);
+    let whole = For { var: chunk, start: None, extent: end, end, step: length, kind: LoopKind::Parallel, body };
+    kernel.body = vec![Stmt::For(whole)];
+    Ok(())
+}
+
+/// Moves definitions before the only loop into it, where they mean the same.
+fn sink(kernel: &mut Kernel) -> Result<(), &'static str> {
+    let Some((Stmt::For(_), before)) = kernel.body.split_last() else {
+        return Err("not parallel: it does not end with a loop");
+    };
+    let mut written = Vec::new();
+    walk::each(&kernel.body, &mut |s| written.extend(walk::writes(s)));
+    for stmt in before {
+        match stmt {
+            Stmt::Let(_, Inst::Load(mem, _)) if written.contains(mem) => {
+                return Err("not parallel: it reads what it writes before its loop");
+            }
+            Stmt::Let(..) => {}
+            _ => return Err("not parallel: its result is one sum over everything"),
+        }
+    }
+    let Some(Stmt::For(mut outer)) = kernel.body.pop() else { unreachable!("checked above") };
+    let mut body = std::mem::take(&mut kernel.body);
+    body.append(&mut outer.body);
+    outer.body = body;
+    kernel.body.push(Stmt::For(outer));
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! What a pass is, and the runner that verifies, times and records.
+//!
+//! A pass takes an intermediate representation and gives back another of the same meaning. It
+//! never prints: what it has to say goes into [`Notes`].
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use kiln_graph::{Graph, GraphError, Location, NodeId, nearest};
+use kiln_loops::{Kernel, Program};
+
+/// One pass over `T`, a [`Graph`] or a [`Program`].
+pub struct Pass<T: 'static> {
+    /// The name on the command line, of its test cases and in the timing report.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub doc: &'static str,
+    /// Does it.
+    pub run: fn(T, &mut Notes) -> Result<T, PassError>,
+}
+
+/// What passes may read besides the graph or program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassOptions {
+    /// Keep every rounding of the source: no sum is moved across a product.
+    pub precise: bool,
+    /// Threads the program will run on. Results must not depend on it, only speed.
+    pub threads: usize,
+    /// The most nodes a graph may grow to.
+    pub node_limit: usize,
+}
+
+impl Default for PassOptions {
+    fn default() -> PassOptions {
+        PassOptions { precise: false, threads: 1, node_limit: 1_000_000 }
+    }
+}
+
+/// Why a pass left something as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// The pass.
+    pub pass: &'static str,
+    /// The node or kernel, as dumps taken before the pass name it.
+    pub node: String,
+    /// Why.
+    pub reason: String,
+    /// The source text the node comes from, if any.
+    pub location: Option<Location>,
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(location) = &self.location {
+            write!(f, "{location}: ")?;
+        }
+        write!(f, "{}: {}: {}", self.pass, self.node, self.reason)
+    }
+}
+
+/// What one pass did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassReport {
+    /// The pass.
+    pub pass: &'static str,
+    /// Nodes or kernels before.
+    pub before: usize,
+    /// Nodes or kernels after.
+    pub after: usize,
+    /// Wall time of the pass, verification excluded.
+    pub time: Duration,
+}
+
+/// What passes are told, and what they and the runner leave behind.
+#[derive(Clone, Debug, Default)]
+pub struct Notes {
+    /// What the caller asked for.
+    pub options: PassOptions,
+    /// What was declined, in the order it was met.
+    pub remarks: Vec<Remark>,
+    /// The passes that have run, in order.
+    pub report: Vec<PassReport>,
+    pass: &'static str,
+}
+
+impl Notes {
+    /// Nothing noted yet.
+    pub fn new(options: PassOptions) -> Notes {
+        Notes { options, ..Notes::default() }
+    }
+
+    /// Notes about a node of the graph the running pass was given.
+    pub fn remark(&mut self, graph: &Graph, id: NodeId, reason: impl Into<String>) {
+        let node = &graph[id];
+        self.remarks.push(Remark {
+            pass: self.pass,
+            node: format!("%{} {}", id.index(), node.op.name),
+            reason: reason.into(),
+            location: node.locations.first().cloned(),
+        });
+    }
+
+    /// Notes about a kernel of the program the running pass was given.
+    pub fn remark_kernel(&mut self, kernel: &Kernel, reason: impl Into<String>) {
+        self.remarks.push(Remark {
+            pass: self.pass,
+            node: kernel.name.clone(),
+            reason: reason.into(),
+            location: None,
+        });
+    }
+}
+
+/// Why a pass failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("pass `{pass}`: {message}")]
+pub struct PassError {
+    /// The pass; the runner fills it in.
+    pub pass: &'static str,
+    /// Whether the compiler is at fault, rather than what it was given.
+    pub defect: bool,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl PassError {
+    /// The input asks for more than a limit allows.
+    pub fn limit(message: impl Into<String>) -> PassError {
+        PassError { pass: "", defect: false, message: message.into() }
+    }
+
+    /// The compiler is at fault.
+    pub fn defect(message: impl Into<String>) -> PassError {
+        PassError { pass: "", defect: true, message: message.into() }
+    }
+}
+
+impl From<GraphError> for PassError {
+    /// A pass that builds a wrong node is at fault.
+    fn from(error: GraphError) -> PassError {
+        PassError::defect(error.to_string())
+    }
+}
+
+/// What passes run over.
+pub trait Ir {
+    /// Whether it is well formed; if not, what is wrong.
+    ///
+    /// # Errors
+    /// The first thing wrong.
+    fn verify(&self) -> Result<(), String>;
+
+    /// The number of nodes or kernels.
+    fn size(&self) -> usize;
+}
+
+impl Ir for Graph {
+    fn verify(&self) -> Result<(), String> {
+        kiln_graph::verify(self).map_err(|e| e.to_string())
+    }
+
+    fn size(&self) -> usize {
+        self.len()
+    }
+}
+
+impl Ir for Program {
+    fn verify(&self) -> Result<(), String> {
+        kiln_loops::verify(self).map_err(|e| e.to_string())
+    }
+
+    fn size(&self) -> usize {
+        self.kernels.len()
+    }
+}
+
+/// Runs passes in order, verifies after each, and shows `observe` what each gave back.
+///
+/// # Errors
+/// If a pass fails or gives back something that is not well formed.
+pub fn run<T: Ir>(
+    passes: &[&'static Pass<T>],
+    mut ir: T,
+    notes: &mut Notes,
+    observe: &mut dyn FnMut(&'static str, &T),
+) -> Result<T, PassError> {
+    for pass in passes {
+        notes.pass = pass.name;
+        let (before, start) = (ir.size(), Instant::now());
+        ir = (pass.run)(ir, notes).map_err(|e| PassError { pass: pass.name, ..e })?;
+        let time = start.elapsed();
+        notes.report.push(PassReport { pass: pass.name, before, after: ir.size(), time });
+        ir.verify().map_err(|message| PassError {
+            pass: pass.name,
+            defect: true,
+            message: format!("left something malformed: {message}"),
+        })?;
+        observe(pass.name, &ir);
+    }
+    Ok(ir)
+}
+
+/// A name that is not of a pass.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct UnknownPass {
+    /// The name given.
+    pub name: String,
+    /// The pass whose name is nearest, if one is near.
+    pub nearest: Option<&'static str>,
+    /// Every pass, in the order of the table.
+    pub known: Vec<&'static str>,
+}
+
+impl fmt::Display for UnknownPass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown pass `{}`", self.name)?;
+        if let Some(nearest) = self.nearest {
+            write!(f, ", did you mean `{nearest}`?")?;
+        }
+        write!(f, " (passes: {})", self.known.join(", "))
+    }
+}
+
+/// The passes of a comma-separated list such as `cse,dce`, in the order given.
+///
+/// # Errors
+/// If a name is not in the table.
+pub fn select<T>(
+    table: &[&'static Pass<T>],
+    names: &str,
+) -> Result<Vec<&'static Pass<T>>, UnknownPass> {
+    let names = names.split(',').map(str::trim).filter(|n| !n.is_empty());
+    names
+        .map(|name| {
+            table.iter().copied().find(|p| p.name == name).ok_or_else(|| UnknownPass {
+                name: name.to_owned(),
+                nearest: nearest(name, table.iter().map(|p| p.name)),
+                known: distinct(table.iter().map(|p| p.name)),
+            })
+        })
+        .collect()
+}
+
+fn distinct(names: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
+    let mut list = Vec::new();
+    for name in names {
+        if !list.contains(&name) {
+            list.push(name);
+        }
+    }
+    list
+}

@@ -1,0 +1,207 @@
+//! `plan`: every buffer gets its place in one arena.
+//!
+//! Buffers that live across runs, inputs and outputs have places of their own; temporary buffers
+//! share the rest, two of them the same bytes if they are never alive together. Offsets are found
+//! by placing buffers one by one, in several orders, at the lowest or the tightest gap, and keeping
+//! the best; the bound that no plan can beat is the greatest sum of live bytes at any kernel.
+//! (Sekiyama et al. 2018, "Profile-guided memory optimization for deep neural networks", and
+//! Pisarchyk & Lee 2020, "Efficient memory management for deep neural net inference", compare such
+//! orders.)
+
+use kiln_loops::{BufferKind, Program};
+
+use crate::inplace::touched;
+use crate::pass::{Notes, Pass, PassError};
+
+/// See the module.
+pub static PASS: Pass<Program> =
+    Pass { name: "plan", doc: "give every buffer its place in one arena", run };
+
+/// Every buffer begins at a multiple of this, in bytes: a cache line, a vector of AVX-512.
+pub const ALIGNMENT: usize = 64;
+
+/// With more temporary buffers than this only the cheapest order is tried.
+const MANY: usize = 4000;
+
+fn run(mut program: Program, _: &mut Notes) -> Result<Program, PassError> {
+    let too_large = || PassError::limit("the arena would not fit the address space");
+    let mut spans = spans(&program).ok_or_else(too_large)?;
+    let kept = |kind: &BufferKind| *kind != BufferKind::Temp;
+    let mut base = 0usize;
+    for buffer in program.buffers.iter_mut().filter(|b| kept(&b.kind)) {
+        let bytes = aligned(buffer.bytes()).ok_or_else(too_large)?;
+        buffer.offset = Some(base);
+        base = base.checked_add(bytes).ok_or_else(too_large)?;
+    }
+    let height = place(&mut spans);
+    for span in &spans {
+        program.buffers[span.buffer].offset = Some(base + span.offset);
+    }
+    program.arena_bytes = base.checked_add(height).ok_or_else(too_large)?;
+    Ok(program)
+}
+
+fn aligned(bytes: usize) -> Option<usize> {
+    bytes.max(1).checked_next_multiple_of(ALIGNMENT)
+}
+
+/// A temporary buffer in time and, once placed, in space.
+#[derive(Clone, Debug)]
+struct Span {
+    buffer: usize,
+    bytes: usize,
+    first: usize,
+    last: usize,
+    offset: usize,
+}
+
+impl Span {
+    fn length(&self) -> usize {
+        self.last - self.first + 1
+    }
+
+    fn meets(&self, other: &Span) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+/// The temporary buffers; `None` if their bytes overflow.
+fn spans(program: &Program) -> Option<Vec<Span>> {
+    let mut spans: Vec<Option<Span>> = vec![None; program.buffers.len()];
+    let mut total = 0usize;
+    for (position, kernel) in program.kernels.iter().enumerate() {
+        let (reads, writes) = touched(kernel);
+        for id in reads.iter().chain(&writes) {
+            let buffer = program.buffer(*id);
+            if buffer.kind != BufferKind::Temp {
+                continue;
+            }
+            let bytes = aligned(buffer.bytes())?;
+            let span = spans[id.0 as usize].get_or_insert_with(|| Span {
+                buffer: id.0 as usize,
+                bytes,
+                first: position,
+                last: position,
+                offset: 0,
+            });
+            span.last = position;
+        }
+    }
+    for span in spans.iter().flatten() {
+        total = total.checked_add(span.bytes)?;
+    }
+    Some(spans.into_iter().flatten().collect())
+}
+
+/// Gives every span an offset; the bytes they need together.
+fn place(spans: &mut [Span]) -> usize {
+    type Key = fn(&Span) -> f64;
+    const KEYS: [Key; 6] = [
+        |s| -(s.bytes as f64),
+        |s| -(s.bytes as f64 * s.length() as f64),
+        |s| -(s.length() as f64),
+        |s| s.first as f64,
+        |s| s.last as f64,
+        |s| -(s.bytes as f64 * (s.length() as f64).sqrt()),
+    ];
+    let bound = bound(spans);
+    let keys = if spans.len() > MANY { &KEYS[..1] } else { &KEYS[..] };
+    let mut best = (usize::MAX, Vec::new(), Vec::new());
+    for key in keys {
+        let mut order: Vec<usize> = (0..spans.len()).collect();
+        order.sort_by(|&a, &b| key(&spans[a]).total_cmp(&key(&spans[b])));
+        for tightest in [false, true] {
+            if best.0 > bound {
+                let (offsets, height) = fit(spans, &order, tightest);
+                if height < best.0 {
+                    best = (height, offsets, order.clone());
+                }
+            }
+        }
+    }
+    let (height, offsets, order) = best;
+    let (height, offsets) = improve(spans, bound, height, offsets, order);
+    for (span, offset) in spans.iter_mut().zip(offsets) {
+        span.offset = offset;
+    }
+    height
+}
+
+/// Local search: a span that ends at the top is placed earlier, as long as that helps.
+fn improve(
+    spans: &[Span],
+    bound: usize,
+    mut height: usize,
+    mut offsets: Vec<usize>,
+    mut order: Vec<usize>,
+) -> (usize, Vec<usize>) {
+    // Placing n spans takes about n * n steps; the search stops after this many.
+    const STEPS: usize = 4_000_000;
+    let mut tries = STEPS / (spans.len() * spans.len()).max(1);
+    while height > bound {
+        let Some(at) = order.iter().position(|&s| offsets[s] + spans[s].bytes == height) else { break };
+        let mut better = false;
+        for to in 0..at.min(tries) {
+            tries -= 1;
+            let mut trial = order.clone();
+            let top = trial.remove(at);
+            trial.insert(to, top);
+            let (moved, reached) = fit(spans, &trial, true);
+            if reached < height {
+                (height, offsets, order) = (reached, moved, trial);
+                better = true;
+                break;
+            }
+        }
+        if !better {
+            break;
+        }
+    }
+    (height, offsets)
+}
+
+/// Places spans in order, each at the lowest gap among those it meets in time, or at the tightest;
+/// their offsets and the height they reach.
+fn fit(spans: &[Span], order: &[usize], tightest: bool) -> (Vec<usize>, usize) {
+    let mut offsets = vec![0; spans.len()];
+    let mut placed: Vec<usize> = Vec::with_capacity(spans.len()); // by offset
+    let mut height = 0;
+    for &new in order {
+        let span = &spans[new];
+        let (mut end, mut best): (usize, Option<(usize, usize)>) = (0, None);
+        for &other in placed.iter().filter(|&&o| spans[o].meets(span)) {
+            if offsets[other] >= end + span.bytes {
+                let gap = offsets[other] - end;
+                if best.is_none_or(|b| tightest && gap < b.0) {
+                    best = Some((gap, end));
+                }
+                if !tightest {
+                    break;
+                }
+            }
+            end = end.max(offsets[other] + spans[other].bytes);
+        }
+        let offset = best.map_or(end, |b| b.1);
+        offsets[new] = offset;
+        height = height.max(offset + span.bytes);
+        let at = placed.partition_point(|&o| offsets[o] <= offset);
+        placed.insert(at, new);
+    }
+    (offsets, height)
+}
+
+/// The greatest sum of bytes alive at one kernel.
+fn bound(spans: &[Span]) -> usize {
+    let mut changes: Vec<(usize, isize)> = Vec::new();
+    for span in spans {
+        changes.push((span.first, span.bytes as isize));
+        changes.push((span.last + 1, -(span.bytes as isize)));
+    }
+    changes.sort_unstable();
+    let (mut live, mut most) = (0isize, 0isize);
+    for (_, change) in changes {
+        live += change;
+        most = most.max(live);
+    }
+    most as usize
+}

@@ -1,0 +1,242 @@
+//! `vectorize`: chooses the loop of each nest that runs in vector registers, and turns calls of
+//! transcendental functions inside it into calls on blocks of elements.
+//!
+//! The innermost loop that walks memory with stride 1 (and reads everything else with stride 0) is
+//! the one; if the innermost loops do not, one around them may, and then whole inner loops run on
+//! vectors. A loop with calls is cut into blocks that stay in the first-level cache: each call gets
+//! a loop that computes its operands, the call on the block, and the statements after it go on from
+//! the results.
+
+use std::collections::{BTreeSet, HashMap};
+
+use kiln_loops::{
+    Affine, Block, For, Index, Inst, Kernel, Local, LoopKind, Mem, Program, Reg, Stmt, Var,
+};
+use kiln_tensor::DType;
+
+use crate::pass::{Notes, Pass, PassError};
+use crate::walk;
+
+/// See the module.
+pub static PASS: Pass<Program> =
+    Pass { name: "vectorize", doc: "choose vector loops and call functions on blocks", run };
+
+/// Elements a block has.
+const BLOCK: usize = 256;
+/// Turns below which a loop stays scalar.
+const SHORTEST: usize = 4;
+
+fn run(mut program: Program, notes: &mut Notes) -> Result<Program, PassError> {
+    for kernel in &mut program.kernels {
+        let mut body = std::mem::take(&mut kernel.body);
+        let work = walk::work(&body);
+        let vectors = choose(&mut body);
+        kernel.body = cut(kernel, body);
+        if !vectors && work > 16384.0 && !kernel.body.iter().any(holds_contraction) {
+            notes.remark_kernel(kernel, "not vectorised: no loop walks memory with stride 1");
+        }
+    }
+    Ok(program)
+}
+
+fn holds_contraction(stmt: &Stmt) -> bool {
+    match stmt {
+        Stmt::For(f) => f.body.iter().any(holds_contraction),
+        Stmt::Contract(_) | Stmt::Pack(_) => true,
+        _ => false,
+    }
+}
+
+/// Marks vector loops, innermost first; whether there is any.
+fn choose(body: &mut [Stmt]) -> bool {
+    let mut any = false;
+    for stmt in body {
+        let Stmt::For(inner) = stmt else { continue };
+        let mut nested = choose(&mut inner.body);
+        if !nested && inner.kind == LoopKind::Serial && is_vector(inner) {
+            inner.kind = LoopKind::Vector;
+            nested = true;
+        }
+        any |= nested;
+    }
+    any
+}
+
+/// Whether consecutive turns of the loop may run in the lanes of a vector.
+fn is_vector(f: &For) -> bool {
+    if f.extent < SHORTEST || f.step != 1 || walk::bounds_use(&f.body, f.var) {
+        return false;
+    }
+    let inside: BTreeSet<Reg> = {
+        let mut set = BTreeSet::new();
+        walk::each(&f.body, &mut |s| set.extend(walk::defines(s)));
+        set
+    };
+    let (mut legal, mut walks) = (true, false);
+    walk::each(&f.body, &mut |stmt| match stmt {
+        Stmt::Let(_, Inst::Load(_, index)) => {
+            let c = index.affine.coefficient(f.var);
+            legal &= index.dynamic.is_empty() && (c == 0 || c == 1);
+            walks |= c == 1;
+        }
+        Stmt::Store(_, index, _) => {
+            legal &= index.dynamic.is_empty() && index.affine.coefficient(f.var) == 1;
+            walks = true;
+        }
+        Stmt::Set(dst, _) => legal &= inside.contains(dst),
+        Stmt::Block(_) | Stmt::Contract(_) | Stmt::Pack(_) => legal = false,
+        Stmt::Let(..) | Stmt::Mut(..) | Stmt::Accumulate(..) | Stmt::For(_) => {}
+    });
+    legal && walks
+}
+
+/// Cuts the loops whose own statements call functions into blocks.
+fn cut(kernel: &mut Kernel, body: Vec<Stmt>) -> Vec<Stmt> {
+    let mut result = Vec::with_capacity(body.len());
+    for stmt in body {
+        match stmt {
+            Stmt::For(mut inner) => {
+                let calls = inner.body.iter().any(|s| matches!(s, Stmt::Let(_, Inst::Call(..))));
+                let flat = !inner.body.iter().any(|s| matches!(s, Stmt::For(_)));
+                if calls && flat && inner.step == 1 && inner.extent >= SHORTEST && inner.kind != LoopKind::Parallel {
+                    result.push(blocks(kernel, inner));
+                } else {
+                    inner.body = cut(kernel, inner.body);
+                    result.push(Stmt::For(inner));
+                }
+            }
+            other => result.push(other),
+        }
+    }
+    result
+}
+
+/// The loop over blocks that does what `whole` does.
+fn blocks(kernel: &mut Kernel, whole: For) -> Stmt {
+    let mut names = BTreeSet::from([whole.var.0]);
+    walk::each(&kernel.body, &mut |s| {
+        if let Stmt::For(f) = s {
+            names.insert(f.var.0);
+        }
+    });
+    names.extend(whole.start.map(|v| v.0));
+    walk::each_affine(&whole.body, &mut |a| names.extend(a.terms.iter().map(|t| t.0.0)));
+    // A chunk that is no whole number of blocks is one block.
+    let len = if whole.extent % BLOCK == 0 || whole.start.is_none() { BLOCK.min(whole.extent) } else { whole.extent };
+    let mut next = names.last().map_or(0, |v| v + 1).max(1 << 16);
+    let mut fresh = || {
+        next += 1;
+        Var(next - 1)
+    };
+    let start = fresh();
+    let mut parts = Parts { kernel, whole: &whole, start, len, results: HashMap::new() };
+    let mut body = Vec::new();
+    for (position, stmt) in whole.body.iter().enumerate() {
+        if let Stmt::Let(reg, Inst::Call(function, x)) = stmt {
+            let tile = parts.tile();
+            let var = fresh();
+            let operand = parts.slice(position, *x, var);
+            let mut loop_body = operand;
+            loop_body.push(Stmt::Store(tile, parts.in_tile(var), *x));
+            body.push(parts.over_block(var, loop_body));
+            body.push(Stmt::Block(Block {
+                function: *function,
+                dst: (tile, Affine::default()),
+                src: (tile, Affine::default()),
+                len,
+                until: Some((start, whole.end)),
+            }));
+            parts.results.insert(*reg, tile);
+        }
+    }
+    let var = fresh();
+    let rest = parts.rest(var);
+    body.push(parts.over_block(var, rest));
+    Stmt::For(For { var: start, step: len, kind: LoopKind::Serial, body, ..whole })
+}
+
+struct Parts<'k> {
+    kernel: &'k mut Kernel,
+    whole: &'k For,
+    start: Var,
+    len: usize,
+    /// The tile that holds the result of each call made so far.
+    results: HashMap<Reg, Mem>,
+}
+
+impl Parts<'_> {
+    fn tile(&mut self) -> Mem {
+        self.kernel.locals.push(Local { dtype: DType::F32, elements: self.len });
+        Mem::Local(self.kernel.locals.len() as u32 - 1)
+    }
+
+    fn in_tile(&self, var: Var) -> Index {
+        Affine::var(var).plus(&Affine::var(self.start).times(-1)).into()
+    }
+
+    fn over_block(&self, var: Var, body: Vec<Stmt>) -> Stmt {
+        Stmt::For(For {
+            var,
+            start: Some(self.start),
+            extent: self.len,
+            end: self.whole.end,
+            step: 1,
+            kind: self.whole.kind,
+            body,
+        })
+    }
+
+    /// The statements before `position` that computing `x` needs, for the loop of `var`.
+    fn slice(&self, position: usize, x: Reg, var: Var) -> Vec<Stmt> {
+        let mut needed = BTreeSet::from([x]);
+        let mut kept = Vec::new();
+        for stmt in self.whole.body[..position].iter().rev() {
+            let wanted = match stmt {
+                Stmt::Let(reg, _) | Stmt::Mut(reg, _) | Stmt::Set(reg, _) | Stmt::Accumulate(reg, ..) => {
+                    needed.contains(reg)
+                }
+                _ => false,
+            };
+            if wanted {
+                let stmt = self.from_tile(stmt, var);
+                needed.extend(walk::uses(&stmt));
+                kept.push(stmt);
+            }
+        }
+        kept.reverse();
+        self.renamed(kept, var)
+    }
+
+    /// All statements, with the calls done.
+    fn rest(&self, var: Var) -> Vec<Stmt> {
+        let mut needed = BTreeSet::new();
+        let mut kept = Vec::new();
+        for stmt in self.whole.body.iter().rev() {
+            if matches!(stmt, Stmt::Let(reg, _) if !needed.contains(reg)) {
+                continue;
+            }
+            let stmt = self.from_tile(stmt, var);
+            needed.extend(walk::uses(&stmt));
+            kept.push(stmt);
+        }
+        kept.reverse();
+        self.renamed(kept, var)
+    }
+
+    /// The statement, or the load of its result if it is a call.
+    fn from_tile(&self, stmt: &Stmt, var: Var) -> Stmt {
+        match stmt {
+            Stmt::Let(reg, Inst::Call(..)) => match self.results.get(reg) {
+                Some(&tile) => Stmt::Let(*reg, Inst::Load(tile, self.in_tile(var))),
+                None => stmt.clone(),
+            },
+            _ => stmt.clone(),
+        }
+    }
+
+    fn renamed(&self, mut body: Vec<Stmt>, var: Var) -> Vec<Stmt> {
+        let by = Affine::var(var);
+        walk::map_affine(&mut body, &mut |a| *a = a.substitute(self.whole.var, &by));
+        body
+    }
+}

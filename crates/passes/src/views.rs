@@ -1,0 +1,71 @@
+//! Reading a node through the views above it: what fusion decides with and lowering emits with.
+
+use kiln_graph::op::Lower;
+use kiln_graph::{Graph, NodeId, Placement};
+use kiln_loops::Index;
+
+/// The index in an array of shape `to` of the element that stands at `index` in shape `from`, both
+/// row-major over the same elements. `None` if it is not affine: when an axis of `to` begins or
+/// ends inside an axis of `from`.
+pub fn reshape_index(from: &[usize], to: &[usize], index: &[Index]) -> Option<Vec<Index>> {
+    let mut result = Vec::with_capacity(to.len());
+    let mut next = 0;
+    for &size in to {
+        let (mut extent, mut i) = (1, Index::default());
+        while extent < size {
+            let &axis = from.get(next)?;
+            extent *= axis;
+            i = i.times(axis as i64).plus(&index[next]);
+            next += 1;
+        }
+        if extent != size.max(1) {
+            return None;
+        }
+        result.push(i);
+    }
+    Some(result)
+}
+
+/// Whether the elements of a reshape can be read at an affine index of its operand.
+pub fn reshape_is_affine(graph: &Graph, reshape: NodeId) -> bool {
+    let operand = graph.operands(reshape)[0];
+    let (from, to) = (&graph[reshape].ty.shape, &graph[operand].ty.shape);
+    reshape_index(from, to, &vec![Index::default(); from.rank()]).is_some()
+}
+
+/// Whether the node has a buffer of its own.
+pub fn has_buffer(graph: &Graph, id: NodeId) -> bool {
+    match graph[id].placement {
+        Placement::Kernel(_) => true,
+        _ => matches!(graph[id].op.lower, Lower::Leaf),
+    }
+}
+
+/// The node with a buffer that `id` is a view of, and the flat index in that buffer of the element
+/// at `index`. `None` if something between them computes.
+pub fn resolve(graph: &Graph, id: NodeId, index: &[Index]) -> Option<(NodeId, Index)> {
+    let (mut id, mut index) = (id, index.to_vec());
+    loop {
+        if has_buffer(graph, id) {
+            return Some((id, Index::flat(&index, &graph[id].strides())));
+        }
+        let node = &graph[id];
+        let operand = *graph.operands(id).first()?;
+        match node.op.lower {
+            Lower::View(f) => index = graph.with_view(id, |v| f(v, &index)),
+            Lower::Reshape => {
+                let (from, to) = (&node.ty.shape, &graph[operand].ty.shape);
+                match reshape_index(from, to, &index) {
+                    Some(mapped) => index = mapped,
+                    // Row-major by the fuser's word: the order of the elements is the same.
+                    None if has_buffer(graph, operand) => {
+                        return Some((operand, Index::flat(&index, &from.strides())));
+                    }
+                    None => return None,
+                }
+            }
+            _ => return None,
+        }
+        id = operand;
+    }
+}

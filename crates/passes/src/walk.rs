@@ -1,0 +1,147 @@
+//! Walking over statements: what program passes look at and change.
+
+use kiln_loops::{Affine, For, Index, Inst, Mem, Reg, Stmt, Var, operands};
+
+/// Calls `f` with every statement, outer before inner, in order.
+pub fn each<'s>(body: &'s [Stmt], f: &mut impl FnMut(&'s Stmt)) {
+    for stmt in body {
+        f(stmt);
+        if let Stmt::For(inner) = stmt {
+            each(&inner.body, f);
+        }
+    }
+}
+
+/// Replaces every affine expression in the statements.
+pub fn map_affine(body: &mut [Stmt], f: &mut impl FnMut(&mut Affine)) {
+    for stmt in body {
+        match stmt {
+            Stmt::For(inner) => map_affine(&mut inner.body, f),
+            Stmt::Let(_, Inst::Load(_, index)) | Stmt::Store(_, index, _) => f(&mut index.affine),
+            Stmt::Let(_, Inst::Affine(affine)) => f(affine),
+            Stmt::Block(block) => {
+                f(&mut block.dst.1);
+                f(&mut block.src.1);
+            }
+            Stmt::Contract(c) => [&mut c.a.1, &mut c.b.1, &mut c.c.1].into_iter().for_each(f),
+            Stmt::Pack(p) => [&mut p.src.1, &mut p.dst.1].into_iter().for_each(f),
+            Stmt::Let(..) | Stmt::Mut(..) | Stmt::Set(..) | Stmt::Accumulate(..) => {}
+        }
+    }
+}
+
+/// Calls `f` with every affine expression in the statements.
+pub fn each_affine(body: &[Stmt], f: &mut impl FnMut(&Affine)) {
+    each(body, &mut |stmt| match stmt {
+        Stmt::Let(_, Inst::Load(_, index)) | Stmt::Store(_, index, _) => f(&index.affine),
+        Stmt::Let(_, Inst::Affine(affine)) => f(affine),
+        Stmt::Block(b) => [&b.dst.1, &b.src.1].into_iter().for_each(&mut *f),
+        Stmt::Contract(c) => [&c.a.1, &c.b.1, &c.c.1].into_iter().for_each(&mut *f),
+        Stmt::Pack(p) => [&p.src.1, &p.dst.1].into_iter().for_each(&mut *f),
+        _ => {}
+    });
+}
+
+/// Whether a loop variable stands anywhere in the statements other than in an affine expression:
+/// as another loop's start or a block's limit.
+pub fn bounds_use(body: &[Stmt], var: Var) -> bool {
+    let mut found = false;
+    each(body, &mut |stmt| {
+        found |= match stmt {
+            Stmt::For(inner) => inner.start == Some(var),
+            Stmt::Block(block) => block.until.is_some_and(|u| u.0 == var),
+            _ => false,
+        };
+    });
+    found
+}
+
+/// The memory a statement itself writes.
+pub fn writes(stmt: &Stmt) -> Option<Mem> {
+    match stmt {
+        Stmt::Store(mem, ..) => Some(*mem),
+        Stmt::Block(block) => Some(block.dst.0),
+        Stmt::Contract(c) => Some(c.c.0),
+        Stmt::Pack(p) => Some(p.dst.0),
+        _ => None,
+    }
+}
+
+/// The memory a statement itself reads.
+pub fn reads(stmt: &Stmt) -> Vec<Mem> {
+    match stmt {
+        Stmt::Let(_, Inst::Load(mem, _)) => vec![*mem],
+        Stmt::Block(block) => vec![block.src.0],
+        Stmt::Contract(c) if c.accumulate => vec![c.a.0, c.b.0, c.c.0],
+        Stmt::Contract(c) => vec![c.a.0, c.b.0],
+        Stmt::Pack(p) => vec![p.src.0],
+        _ => Vec::new(),
+    }
+}
+
+/// The registers a statement itself reads.
+pub fn uses(stmt: &Stmt) -> Vec<Reg> {
+    match stmt {
+        Stmt::Let(_, inst) => operands(inst),
+        Stmt::Mut(_, init) => vec![*init],
+        Stmt::Set(_, value) => vec![*value],
+        Stmt::Accumulate(dst, _, value) => vec![*dst, *value],
+        Stmt::Store(_, index, value) => {
+            index.dynamic.iter().map(|d| d.0).chain([*value]).collect()
+        }
+        Stmt::For(_) | Stmt::Block(_) | Stmt::Contract(_) | Stmt::Pack(_) => Vec::new(),
+    }
+}
+
+/// The register a statement defines.
+pub fn defines(stmt: &Stmt) -> Option<Reg> {
+    match stmt {
+        Stmt::Let(reg, _) | Stmt::Mut(reg, _) => Some(*reg),
+        _ => None,
+    }
+}
+
+/// A register and a variable that the statements do not use, and all after them.
+pub fn fresh(body: &[Stmt]) -> (u32, u32) {
+    let (mut reg, mut var) = (0, 0);
+    each(body, &mut |stmt| {
+        if let Some(r) = defines(stmt) {
+            reg = reg.max(r.0 + 1);
+        }
+        if let Stmt::For(inner) = stmt {
+            var = var.max(inner.var.0 + 1);
+        }
+    });
+    (reg, var)
+}
+
+/// Whether the loop counts every number from 0.
+pub fn is_whole(f: &For) -> bool {
+    f.start.is_none() && f.step == 1
+}
+
+/// The number of scalar instructions the statements run, roughly.
+pub fn work(body: &[Stmt]) -> f64 {
+    body.iter()
+        .map(|stmt| match stmt {
+            Stmt::For(f) => {
+                let turns = if f.start.is_some() { f.extent } else { f.end.div_ceil(f.step) };
+                turns as f64 * work(&f.body)
+            }
+            Stmt::Let(_, Inst::Const(_)) => 0.0,
+            Stmt::Let(_, Inst::Call(..)) => 8.0,
+            Stmt::Block(b) => 4.0 * b.len as f64,
+            Stmt::Contract(c) => {
+                let all = c.rows.iter().chain(&c.cols).chain(&c.depth);
+                all.map(|d| d.extent as f64).product::<f64>() / 16.0
+            }
+            Stmt::Pack(p) => p.cols.iter().chain(&p.depth).map(|d| d.extent as f64).product(),
+            _ => 1.0,
+        })
+        .sum()
+}
+
+/// The coefficient of a variable in an index, if the index is affine in it.
+pub fn coefficient(index: &Index, var: Var) -> i64 {
+    index.affine.coefficient(var)
+}
