@@ -77,7 +77,7 @@ impl Affine {
         self.terms.iter().fold(self.constant, |sum, &(v, c)| sum + c * of(v))
     }
 
-    fn add_term(&mut self, v: Var, c: i64) {
+    pub(crate) fn add_term(&mut self, v: Var, c: i64) {
         match self.terms.binary_search_by_key(&v, |t| t.0) {
             Ok(i) => {
                 self.terms[i].1 = self.terms[i].1.saturating_add(c);

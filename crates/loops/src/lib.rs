@@ -5,7 +5,19 @@
 
 mod affine;
 mod builder;
+pub mod interp;
 pub mod ir;
+mod lex;
+mod parse;
+mod race;
+mod range;
+mod scalar;
+pub mod text;
+mod types;
+mod verify;
 
 pub use builder::{Builder, operands};
+pub use interp::{Interp, Memory, RunError, run};
 pub use ir::*;
+pub use parse::{ParseError, parse};
+pub use verify::{ALIGNMENT, MAX_DEPTH, MAX_NAMES, VerifyError, verify};

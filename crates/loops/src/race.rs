@@ -1,0 +1,188 @@
+//! Shows that iterations of a loop touch different elements.
+//!
+//! Two accesses in two different iterations meet only if a linear equation has a solution: their
+//! indices are equal, while the loop's variable differs by at least one step. Every unknown has a
+//! range; narrowing the ranges by what the equation leaves possible ends in an empty one where the
+//! coefficients are those of a mixed radix number, which is what indices of dense arrays are.
+
+use crate::range::{Counters, Linear, Slot};
+
+/// An unknown of the equation: its coefficient and its least and greatest value.
+type Unknown = (i128, i128, i128);
+
+/// Whether no element is reached by both `a` and `b` in two different iterations of the loop that
+/// counts `p`. Counters after `p` are those of the loop's body: each iteration has its own.
+pub(crate) fn disjoint(counters: &Counters, p: Slot, a: &Linear, b: &Linear) -> bool {
+    // The short way for most pairs of an array whose rows are shared out.
+    let (a_tied, b_tied) = (tied(counters, p, a), tied(counters, p, b));
+    by_variable(counters, p, &a_tied, &b_tied) || by_chunks(counters, p, a, b)
+}
+
+/// Whether different iterations in different places of one index can coincide: no two values of
+/// the counters from `first` on give the same value of `e`.
+pub(crate) fn injective(counters: &Counters, first: Slot, e: &Linear) -> bool {
+    let unknowns: Vec<Unknown> = inner(e, first)
+        .map(|(slot, c)| {
+            let reach = counters.get(slot).reach;
+            (c, -reach, reach)
+        })
+        .collect();
+    (0..unknowns.len()).all(|i| {
+        let mut one = unknowns.clone();
+        one[i].1 = 1;
+        impossible(one, 0)
+    })
+}
+
+fn inner(e: &Linear, first: Slot) -> impl Iterator<Item = (Slot, i128)> + '_ {
+    e.terms.iter().copied().filter(move |t| t.0 >= first)
+}
+
+/// An index with the chunk variables of the loop's body replaced by start and distance.
+struct Tied {
+    constant: i128,
+    /// Of counters up to the loop's, by value.
+    values: Linear,
+    /// Of the body's counters, by distance from their start.
+    distances: Linear,
+}
+
+fn tied(counters: &Counters, p: Slot, e: &Linear) -> Tied {
+    let mut rest = e.clone();
+    let mut distances = Linear::default();
+    while let Some(&(slot, c)) = rest.terms.last().filter(|t| t.0 > p) {
+        rest.terms.pop();
+        distances.terms.push((slot, c));
+        if let Some(start) = counters.get(slot).start {
+            rest.add(start, c);
+        }
+    }
+    distances.terms.reverse();
+    Tied { constant: rest.constant, values: rest, distances }
+}
+
+fn by_variable(counters: &Counters, p: Slot, a: &Tied, b: &Tied) -> bool {
+    let mut unknowns = Vec::new();
+    for (slot, c) in a.values.minus(&b.values).terms {
+        if slot != p {
+            unknowns.push((c, 0, counters.get(slot).last));
+        }
+    }
+    let slots = a.distances.terms.iter().chain(&b.distances.terms).map(|t| t.0);
+    let mut slots: Vec<Slot> = slots.collect();
+    slots.sort_unstable();
+    slots.dedup();
+    for slot in slots {
+        let counter = counters.get(slot);
+        let n = counter.reach / counter.step;
+        let (x, y) = (a.distances.coefficient(slot), b.distances.coefficient(slot));
+        if x == y {
+            unknowns.push((x * counter.step, -n, n));
+        } else {
+            unknowns.push((x * counter.step, 0, n));
+            unknowns.push((-y * counter.step, 0, n));
+        }
+    }
+    let difference = a.constant - b.constant;
+    let (x, y) = (a.values.coefficient(p), b.values.coefficient(p));
+    let counter = counters.get(p);
+    if x != y {
+        unknowns.push((x, 0, counter.last));
+        unknowns.push((-y, 0, counter.last));
+        return impossible(unknowns, difference);
+    }
+    let n = counter.reach / counter.step;
+    differ(unknowns, x * counter.step, n, difference)
+}
+
+/// As above where both indices hold one variable over the iteration's own chunk of the range:
+/// different iterations have different values of it, and it is below the range's end.
+fn by_chunks(counters: &Counters, p: Slot, a: &Linear, b: &Linear) -> bool {
+    let chunk = |e: &Linear| {
+        let mut own = inner(e, p + 1).filter(|&(slot, _)| {
+            let counter = counters.get(slot);
+            counter.start == Some(p) && counter.reach < counters.get(p).step
+        });
+        match (own.next(), own.next()) {
+            (Some(one), None) if e.coefficient(p) == 0 => Some(one),
+            _ => None,
+        }
+    };
+    let (Some((i, x)), Some((j, y))) = (chunk(a), chunk(b)) else {
+        return false;
+    };
+    if x != y {
+        return false;
+    }
+    let mut unknowns = Vec::new();
+    let mut outer = a.minus(b);
+    let difference = outer.constant;
+    outer.terms.retain(|t| t.0 < p);
+    for (slot, c) in outer.terms {
+        unknowns.push((c, 0, counters.get(slot).last));
+    }
+    // A variable of the body that both hold alike counts by its difference, others on their own.
+    for (slot, c) in inner(a, p + 1).filter(|t| t.0 != i) {
+        let last = counters.get(slot).last;
+        let both = slot != j && b.coefficient(slot) == c;
+        unknowns.push((c, if both { -last } else { 0 }, last));
+    }
+    for (slot, c) in inner(b, p + 1).filter(|t| t.0 != j) {
+        if slot == i || a.coefficient(slot) != c {
+            unknowns.push((-c, 0, counters.get(slot).last));
+        }
+    }
+    let n = counters.get(i).last.max(counters.get(j).last);
+    differ(unknowns, x, n, difference)
+}
+
+/// Whether the sum of the unknowns, of `c * d` and of `constant` cannot be 0 for any `d` but 0
+/// between `-n` and `n`.
+fn differ(unknowns: Vec<Unknown>, c: i128, n: i128, constant: i128) -> bool {
+    [(1, n), (-n, -1)].into_iter().all(|(least, greatest)| {
+        let mut unknowns = unknowns.clone();
+        unknowns.push((c, least, greatest));
+        impossible(unknowns, constant)
+    })
+}
+
+/// Whether `constant + sum of coefficient * unknown = 0` is shown to have no solution in integers
+/// within the ranges, by narrowing them.
+fn impossible(mut unknowns: Vec<Unknown>, constant: i128) -> bool {
+    if unknowns.iter().any(|u| u.1 > u.2) {
+        return true;
+    }
+    let least = |u: &Unknown| (u.0 * u.1).min(u.0 * u.2);
+    let greatest = |u: &Unknown| (u.0 * u.1).max(u.0 * u.2);
+    let mut low = constant + unknowns.iter().map(least).sum::<i128>();
+    let mut high = constant + unknowns.iter().map(greatest).sum::<i128>();
+    // Each round that matters fixes at least one unknown of a mixed radix number.
+    for _ in 0..=unknowns.len() {
+        if low > 0 || high < 0 {
+            return true;
+        }
+        let mut changed = false;
+        for u in unknowns.iter_mut().filter(|u| u.0 != 0) {
+            // coefficient * unknown = -(the rest), which lies between these.
+            let (from, to) = (greatest(u) - high, least(u) - low);
+            let (from, to) = if u.0 > 0 { (from, to) } else { (-to, -from) };
+            let c = u.0.abs();
+            let new = (u.0, u.1.max(ceil_div(from, c)), u.2.min(to.div_euclid(c)));
+            if new.1 > new.2 {
+                return true;
+            }
+            changed |= new != *u;
+            low += least(&new) - least(u);
+            high += greatest(&new) - greatest(u);
+            *u = new;
+        }
+        if !changed {
+            return false;
+        }
+    }
+    false
+}
+
+fn ceil_div(n: i128, d: i128) -> i128 {
+    -(-n).div_euclid(d)
+}
