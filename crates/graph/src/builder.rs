@@ -127,6 +127,12 @@ impl Builder {
         f(&mut self.graph.borrow_mut())
     }
 
+    /// Takes the error that is kept for [`Builder::finish`], so that the caller may say where it
+    /// comes from and go on.
+    pub fn take_error(&self) -> Option<GraphError> {
+        self.error.borrow_mut().take()
+    }
+
     /// The graph.
     ///
     /// # Errors

@@ -50,6 +50,9 @@ impl fmt::Display for Type {
     }
 }
 
+/// No array has more axes than this.
+pub const MAX_RANK: usize = 32;
+
 /// A place in a source file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Location {
@@ -321,5 +324,12 @@ pub(crate) fn infer(
     if let Some((name, _)) = attrs.iter().find(|(n, _)| op.attrs.iter().all(|d| d.name != *n)) {
         return Err(error(format!("has no attribute `{name}`")));
     }
-    (op.infer)(types, attrs).map_err(error)
+    let ty = (op.infer)(types, attrs).map_err(error)?;
+    if ty.shape.rank() > MAX_RANK {
+        return Err(error(format!(
+            "gives an array of {} axes, the limit is {MAX_RANK}",
+            ty.shape.rank()
+        )));
+    }
+    Ok(ty)
 }

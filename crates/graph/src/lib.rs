@@ -6,12 +6,22 @@
 
 mod attrs;
 mod builder;
+pub mod docs;
+pub mod dump;
 pub mod eval;
 mod graph;
 pub mod op;
 pub mod ops;
+mod rebuild;
+mod text;
+mod verify;
 
 pub use attrs::{Attr, Attrs};
 pub use builder::{Builder, Var};
-pub use graph::{Graph, GraphError, InputKind, Location, Node, NodeId, Placement, Type, Update};
+pub use graph::{
+    Graph, GraphError, InputKind, Location, MAX_RANK, Node, NodeId, Placement, Type, Update,
+};
 pub use op::OpDef;
+pub use rebuild::{live, rebuild};
+pub use text::{TextError, nearest};
+pub use verify::{VerifyError, verify};

@@ -112,6 +112,24 @@ pub enum Lower {
     Scatter(Scatter),
 }
 
+impl Lower {
+    /// The name of the class.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Lower::Leaf => "leaf",
+            Lower::Never => "never",
+            Lower::Map(_) => "map",
+            Lower::View(_) => "view",
+            Lower::Reshape => "reshape",
+            Lower::Element(_) => "element",
+            Lower::Reduce(..) => "reduce",
+            Lower::Place(..) => "place",
+            Lower::Contract(_) => "contract",
+            Lower::Scatter(_) => "scatter",
+        }
+    }
+}
+
 /// Asks for elements while lowering.
 pub trait Pull {
     /// Where instructions go.
@@ -201,8 +219,11 @@ pub struct Scatter {
     /// must reach the result's index affinely.
     pub disjoint: fn(&OpView<'_>) -> Vec<usize>,
     /// At a point of the space: the index in the result and the value to add there.
-    pub emit: fn(&mut dyn Pull, &OpView<'_>, &[Index]) -> (Vec<Index>, Reg),
+    pub emit: EmitFn,
 }
+
+/// An index in the result and the value to add there, from a point of the iteration space.
+pub type EmitFn = fn(&mut dyn Pull, &OpView<'_>, &[Index]) -> (Vec<Index>, Reg);
 
 /// Operands and attributes to try an operator on.
 #[derive(Clone, Copy)]

@@ -68,7 +68,6 @@ pub static CONCAT: OpDef = OpDef {
             attrs: || attrs(0),
         },
     ],
-    ..OpDef::BASE
 };
 
 fn attrs(axis: usize) -> Attrs {

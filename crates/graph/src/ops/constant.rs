@@ -21,15 +21,7 @@ pub static CONSTANT: OpDef = OpDef {
         Ok(Type::new(value.dtype(), value.shape().clone()))
     },
     lower: Lower::Leaf,
-    eval: |view, _| {
-        let value = view.attrs.tensor("value");
-        let data = match value.data() {
-            Data::F32(v) => v.iter().map(|&x| f64::from(x)).collect(),
-            Data::I32(v) => v.iter().map(|&x| f64::from(x)).collect(),
-            Data::Bool(v) => v.iter().map(|&x| f64::from(u8::from(x))).collect(),
-        };
-        Value { shape: value.shape().clone(), data }
-    },
+    eval: |view, _| Value::from(&**view.attrs.tensor("value")),
     ..OpDef::BASE
 };
 

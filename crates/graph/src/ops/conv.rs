@@ -102,7 +102,6 @@ pub static CONV: OpDef = OpDef {
             attrs: || attrs([2, 3], [2, 1]),
         },
     ],
-    ..OpDef::BASE
 };
 
 fn attrs(stride: [usize; 2], dilation: [usize; 2]) -> Attrs {

@@ -63,7 +63,6 @@ pub static POOL_TAKE: OpDef = OpDef {
             attrs: || windows::attrs([3, 2], [2, 1], [1, 3]),
         },
     ],
-    ..OpDef::BASE
 };
 
 impl<'b> Var<'b> {

@@ -63,7 +63,6 @@ pub static SCATTER_ADD: OpDef = OpDef {
         },
         Sample { operands: &[Operand::i32(&[5], 0, 3), Operand::f32(&[5])], attrs: || attrs(3) },
     ],
-    ..OpDef::BASE
 };
 
 fn attrs(rows: usize) -> Attrs {

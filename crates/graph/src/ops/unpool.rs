@@ -81,7 +81,6 @@ pub static UNPOOL: OpDef = OpDef {
             attrs: || attrs([3, 2], [2, 1], [1, 3], [8, 9]),
         },
     ],
-    ..OpDef::BASE
 };
 
 fn attrs(kernel: [usize; 2], stride: [usize; 2], dilation: [usize; 2], size: [usize; 2]) -> Attrs {

@@ -1,0 +1,68 @@
+//! What every pass does: builds a new graph from an old one.
+
+use crate::builder::{Builder, Var};
+use crate::graph::{Graph, GraphError, Node, NodeId, Update};
+
+/// For every node whether a result needs it. Inputs always count: they are what the graph offers
+/// its caller, and no pass changes that.
+pub fn live(graph: &Graph) -> Vec<bool> {
+    let mut live = vec![false; graph.len()];
+    graph.inputs().chain(graph.results()).for_each(|id| live[id.index()] = true);
+    for id in graph.ids().rev() {
+        if live[id.index()] {
+            graph.operands(id).iter().for_each(|o| live[o.index()] = true);
+        }
+    }
+    live
+}
+
+/// Copies every live node, in order, into a new graph, with outputs and updates.
+///
+/// `rewrite` sees each node with its operands in the new graph and may say what stands for it
+/// there, which must have its type; `None` copies it with its placement and memory order. Nodes it
+/// makes come from the places the node comes from.
+///
+/// # Errors
+/// The first error of a node that `rewrite` made, or that what stands for a node has another type.
+pub fn rebuild<F>(graph: &Graph, mut rewrite: F) -> Result<Graph, GraphError>
+where
+    F: for<'b> FnMut(&'b Builder, NodeId, &Node, &[Var<'b>]) -> Option<Var<'b>>,
+{
+    let builder = Builder::new();
+    let live = live(graph);
+    // The node itself stands in for those that are not live; nobody asks for them.
+    let mut map: Vec<NodeId> = graph.ids().collect();
+    for id in graph.ids().filter(|id| live[id.index()]) {
+        let node = &graph[id];
+        let operands: Vec<Var<'_>> =
+            graph.operands(id).iter().map(|o| builder.var(map[o.index()])).collect();
+        builder.locate(node.locations.clone());
+        let new = match rewrite(&builder, id, node, &operands) {
+            Some(new) => new,
+            None => copy(&builder, node, &operands),
+        };
+        if let Some(error) = builder.take_error() {
+            return Err(error);
+        }
+        if new.ty() != node.ty {
+            let message = format!("%{}, {}, cannot become {}", id.index(), node.ty, new.ty());
+            return Err(GraphError { op: node.op.name.to_owned(), message });
+        }
+        map[id.index()] = new.id();
+    }
+    let mut new = builder.finish()?;
+    let map = |id: NodeId| map[id.index()];
+    new.outputs = graph.outputs.iter().map(|(name, id)| (name.clone(), map(*id))).collect();
+    new.updates =
+        graph.updates.iter().map(|u| Update { input: map(u.input), value: map(u.value) }).collect();
+    Ok(new)
+}
+
+fn copy<'b>(builder: &'b Builder, node: &Node, operands: &[Var<'b>]) -> Var<'b> {
+    let new = builder.op(node.op, node.attrs.clone(), operands);
+    builder.modify(|g| {
+        g.place(new.id(), node.placement);
+        g.order(new.id(), node.order.clone());
+    });
+    new
+}
