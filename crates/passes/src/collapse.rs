@@ -33,7 +33,11 @@ fn collapse(body: &mut [Stmt]) {
 fn merge(outer: &For) -> Option<For> {
     let [Stmt::For(inner)] = &outer.body[..] else { return None };
     let plain = |f: &For| walk::is_whole(f) && f.kind == LoopKind::Serial;
-    if !plain(outer) || !plain(inner) || walk::bounds_use(&inner.body, outer.var) || walk::bounds_use(&inner.body, inner.var) {
+    if !plain(outer)
+        || !plain(inner)
+        || walk::bounds_use(&inner.body, outer.var)
+        || walk::bounds_use(&inner.body, inner.var)
+    {
         return None;
     }
     let extent = inner.extent.checked_mul(outer.extent)?;

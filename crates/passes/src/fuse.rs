@@ -19,8 +19,7 @@ use crate::pass::{Notes, Pass, PassError};
 use crate::views::{has_buffer, reshape_is_affine};
 
 /// See the module.
-pub static PASS: Pass<Graph> =
-    Pass { name: "fuse", doc: "group nodes into kernels", run };
+pub static PASS: Pass<Graph> = Pass { name: "fuse", doc: "group nodes into kernels", run };
 
 /// A kernel computes at most this many nodes: its compile time and registers are bounded.
 const MAX_NODES: u32 = 64;
@@ -69,17 +68,21 @@ fn choose(graph: &Graph, notes: &mut Notes) -> Vec<bool> {
             notes.remark(graph, id, reason);
         } else if repeated {
             let users = graph.users(id).len();
-            notes.remark(graph, id, &format!("stored: its {users} users would compute it {:.0} times", evaluations[i] / elements.max(1.0)));
+            let times = evaluations[i] / elements.max(1.0);
+            notes.remark(
+                graph,
+                id,
+                format!("stored: its {users} users would compute it {times:.0} times"),
+            );
         }
         let runs = if stored[i] { elements } else { evaluations[i] };
-        let per_element = graph.with_view(id, |v| match v_space(&graph[id].op.lower, v) {
-            Some(reduced) => reduced,
-            None => 1.0,
-        });
+        let per_element = reads_per_element(graph, id);
         for operand in graph.operands(id) {
             let reads = match graph[id].op.lower {
                 Lower::Place(_, _) => graph[operand].ty.shape.elements() as f64,
-                Lower::Scatter(s) => graph.with_view(id, |v| (s.domain)(v)).iter().product::<usize>() as f64,
+                Lower::Scatter(s) => {
+                    graph.with_view(id, |v| (s.domain)(v)).iter().product::<usize>() as f64
+                }
                 _ => runs * per_element,
             };
             evaluations[operand.index()] += reads;
@@ -89,12 +92,13 @@ fn choose(graph: &Graph, notes: &mut Notes) -> Vec<bool> {
     stored
 }
 
-fn v_space(lower: &Lower, view: &kiln_graph::op::OpView<'_>) -> Option<f64> {
-    match lower {
+/// How many elements of each operand one element of the node reads.
+fn reads_per_element(graph: &Graph, id: NodeId) -> f64 {
+    match graph[id].op.lower {
         Lower::Reduce(f, _) | Lower::Contract(f) => {
-            Some(f(view).reduced.iter().product::<usize>() as f64)
+            graph.with_view(id, f).reduced.iter().product::<usize>() as f64
         }
-        _ => None,
+        _ => 1.0,
     }
 }
 
@@ -121,12 +125,14 @@ fn facts(graph: &Graph) -> Facts {
             }
             Lower::Reshape if !reshape_is_affine(graph, id) => {
                 let operand = graph.operands(id)[0];
-                facts.forced[operand.index()].get_or_insert("stored: a reshape reads it in flat order");
+                facts.forced[operand.index()]
+                    .get_or_insert("stored: a reshape reads it in flat order");
             }
             Lower::Contract(_) => {
                 for operand in graph.operands(id) {
                     let base = under_views(graph, operand, |id| facts.forced[id.index()].is_some());
-                    facts.forced[base.index()].get_or_insert("stored: a contraction reads it many times");
+                    facts.forced[base.index()]
+                        .get_or_insert("stored: a contraction reads it many times");
                 }
             }
             _ => {}
@@ -173,9 +179,7 @@ fn continues(graph: &Graph, value: NodeId, user: NodeId) -> bool {
     match graph[user].op.lower {
         Lower::Map(_) => from == to,
         // Axes of size 1 may come and go.
-        Lower::Reshape => {
-            from.iter().filter(|&&d| d != 1).eq(to.iter().filter(|&&d| d != 1))
-        }
+        Lower::Reshape => from.iter().filter(|&&d| d != 1).eq(to.iter().filter(|&&d| d != 1)),
         _ => false,
     }
 }
@@ -225,26 +229,22 @@ fn bound_sizes(graph: &Graph, facts: &Facts, stored: &mut [bool]) {
             continue;
         }
         let operands = graph.operands(id);
-        let inlined = |o: &&NodeId| !stored[o.index()];
-        let total = |stored: &[bool]| {
-            1 + operands.iter().filter(|o| !stored[o.index()]).map(|o| size[o.index()]).sum::<u32>()
+        let total = |stored: &[bool], size: &[u32]| {
+            let inlined = operands.iter().filter(|o| !stored[o.index()]);
+            1 + inlined.map(|o| size[o.index()]).sum::<u32>()
         };
-        let mut sum = total(stored);
-        if sum > MAX_NODES {
+        if total(stored, &size) > MAX_NODES {
             // The operands that are element-wise and no part of an epilogue become buffers.
-            let large: Vec<NodeId> = operands
-                .iter()
-                .filter(inlined)
-                .filter(|o| size[o.index()] > 1 && facts.anchor[o.index()].is_none())
-                .copied()
-                .collect();
-            for o in large {
+            for &o in &operands {
+                if stored[o.index()] || size[o.index()] < 2 || facts.anchor[o.index()].is_some() {
+                    continue;
+                }
                 let base = under_views(graph, o, |id| stored[id.index()]);
                 stored[base.index()] |= !matches!(graph[base].op.lower, Lower::Leaf);
                 size[o.index()] = 1;
             }
-            sum = total(stored);
         }
+        let sum = total(stored, &size);
         size[id.index()] = sum;
     }
 }
@@ -307,7 +307,10 @@ fn host(
     let fits = host.len() < MAX_ROOTS
         && host.iter().all(|&r| {
             graph[r].ty.shape == graph[id].ty.shape
-                && matches!(graph[r].op.lower, Lower::Map(_) | Lower::Contract(_) | Lower::Reduce(..))
+                && matches!(
+                    graph[r].op.lower,
+                    Lower::Map(_) | Lower::Contract(_) | Lower::Reduce(..)
+                )
         })
         && reads.iter().all(|(node, same)| kernel_of(node) != Some(last) || *same);
     fits.then_some(last)

@@ -42,7 +42,7 @@ fn uses(program: &Program) -> Vec<Uses> {
 /// The buffers a kernel reads and writes, each once.
 pub(crate) fn touched(kernel: &Kernel) -> (Vec<BufferId>, Vec<BufferId>) {
     let (mut reads, mut writes) = (Vec::new(), Vec::new());
-    let mut note = |mem: Mem, list: &mut Vec<BufferId>| {
+    let note = |mem: Mem, list: &mut Vec<BufferId>| {
         if let Mem::Arg(a) = mem {
             let id = kernel.args[a as usize];
             if !list.contains(&id) {
@@ -62,7 +62,7 @@ fn remove_copies(program: &mut Program, notes: &mut Notes) {
     let uses = uses(program);
     let mut removed = vec![false; program.kernels.len()];
     let mut moved = vec![false; program.buffers.len()];
-    for position in 0..program.kernels.len() {
+    for (position, removed) in removed.iter_mut().enumerate() {
         let kernel = &program.kernels[position];
         let [from, to] = kernel.args[..] else { continue };
         let (source, target) = (&uses[from.0 as usize], &uses[to.0 as usize]);
@@ -74,10 +74,13 @@ fn remove_copies(program: &mut Program, notes: &mut Notes) {
         let read_after = target.readers.last().is_some_and(|&r| r > writer);
         if read_after || !may_overwrite(&program.kernels[writer], from, to) {
             let name = &program.buffer(to).name;
-            notes.remark_kernel(kernel, format!("`{name}` is copied: its old value is still read when the new one is made"));
+            notes.remark_kernel(
+                kernel,
+                format!("`{name}` is copied: its old value is still read when the new one is made"),
+            );
             continue;
         }
-        removed[position] = true;
+        *removed = true;
         moved[from.0 as usize] = true;
         for &user in source.writers.iter().chain(&source.readers) {
             rename_in(&mut program.kernels[user], from, to);
@@ -122,9 +125,7 @@ fn reuse_operands(program: &mut Program) {
 
 /// Whether the kernel may write what it writes to `result` over `old`.
 fn may_overwrite(kernel: &Kernel, result: BufferId, old: BufferId) -> bool {
-    let mem = |id: BufferId| {
-        kernel.args.iter().position(|&a| a == id).map(|a| Mem::Arg(a as u32))
-    };
+    let mem = |id: BufferId| kernel.args.iter().position(|&a| a == id).map(|a| Mem::Arg(a as u32));
     let Some(result) = mem(result) else { return false };
     let Some(old) = mem(old) else { return true };
     let mut places: Vec<&Index> = Vec::new();

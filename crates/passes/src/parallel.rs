@@ -66,7 +66,15 @@ fn parallelise(kernel: &mut Kernel) -> Result<(), &'static str> {
     outer.start = Some(chunk);
     outer.extent = length;
     let body = std::mem::take(&mut kernel.body);
-    let whole = For { var: chunk, start: None, extent: end, end, step: length, kind: LoopKind::Parallel, body };
+    let whole = For {
+        var: chunk,
+        start: None,
+        extent: end,
+        end,
+        step: length,
+        kind: LoopKind::Parallel,
+        body,
+    };
     kernel.body = vec![Stmt::For(whole)];
     Ok(())
 }

@@ -77,7 +77,7 @@ fn spans(program: &Program) -> Option<Vec<Span>> {
                 continue;
             }
             let bytes = aligned(buffer.bytes())?;
-            let span = spans[id.0 as usize].get_or_insert_with(|| Span {
+            let span = spans[id.0 as usize].get_or_insert(Span {
                 buffer: id.0 as usize,
                 bytes,
                 first: position,
@@ -139,7 +139,9 @@ fn improve(
     const STEPS: usize = 4_000_000;
     let mut tries = STEPS / (spans.len() * spans.len()).max(1);
     while height > bound {
-        let Some(at) = order.iter().position(|&s| offsets[s] + spans[s].bytes == height) else { break };
+        let Some(at) = order.iter().position(|&s| offsets[s] + spans[s].bytes == height) else {
+            break;
+        };
         let mut better = false;
         for to in 0..at.min(tries) {
             tries -= 1;

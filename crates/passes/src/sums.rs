@@ -85,7 +85,15 @@ impl Names {
                 let mut body = Vec::new();
                 self.apart(outer, sum, &mut body);
                 let kind = LoopKind::Serial;
-                to.push(Stmt::For(For { var: run, start: None, extent: end, end, step: RUN, kind, body }));
+                to.push(Stmt::For(For {
+                    var: run,
+                    start: None,
+                    extent: end,
+                    end,
+                    step: RUN,
+                    kind,
+                    body,
+                }));
             }
             Some(sum) if !here.contains(&sum) => self.apart(outer, sum, to),
             _ => to.push(Stmt::For(outer)),

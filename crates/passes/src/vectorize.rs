@@ -98,7 +98,12 @@ fn cut(kernel: &mut Kernel, body: Vec<Stmt>) -> Vec<Stmt> {
             Stmt::For(mut inner) => {
                 let calls = inner.body.iter().any(|s| matches!(s, Stmt::Let(_, Inst::Call(..))));
                 let flat = !inner.body.iter().any(|s| matches!(s, Stmt::For(_)));
-                if calls && flat && inner.step == 1 && inner.extent >= SHORTEST && inner.kind != LoopKind::Parallel {
+                if calls
+                    && flat
+                    && inner.step == 1
+                    && inner.extent >= SHORTEST
+                    && inner.kind != LoopKind::Parallel
+                {
                     result.push(blocks(kernel, inner));
                 } else {
                     inner.body = cut(kernel, inner.body);
@@ -122,7 +127,11 @@ fn blocks(kernel: &mut Kernel, whole: For) -> Stmt {
     names.extend(whole.start.map(|v| v.0));
     walk::each_affine(&whole.body, &mut |a| names.extend(a.terms.iter().map(|t| t.0.0)));
     // A chunk that is no whole number of blocks is one block.
-    let len = if whole.extent % BLOCK == 0 || whole.start.is_none() { BLOCK.min(whole.extent) } else { whole.extent };
+    let len = if whole.extent % BLOCK == 0 || whole.start.is_none() {
+        BLOCK.min(whole.extent)
+    } else {
+        whole.extent
+    };
     let mut next = names.last().map_or(0, |v| v + 1).max(1 << 16);
     let mut fresh = || {
         next += 1;
@@ -192,9 +201,10 @@ impl Parts<'_> {
         let mut kept = Vec::new();
         for stmt in self.whole.body[..position].iter().rev() {
             let wanted = match stmt {
-                Stmt::Let(reg, _) | Stmt::Mut(reg, _) | Stmt::Set(reg, _) | Stmt::Accumulate(reg, ..) => {
-                    needed.contains(reg)
-                }
+                Stmt::Let(reg, _)
+                | Stmt::Mut(reg, _)
+                | Stmt::Set(reg, _)
+                | Stmt::Accumulate(reg, ..) => needed.contains(reg),
                 _ => false,
             };
             if wanted {

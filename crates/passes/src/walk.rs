@@ -1,6 +1,6 @@
 //! Walking over statements: what program passes look at and change.
 
-use kiln_loops::{Affine, For, Index, Inst, Mem, Reg, Stmt, Var, operands};
+use kiln_loops::{Affine, For, Inst, Mem, Reg, Stmt, Var, operands};
 
 /// Calls `f` with every statement, outer before inner, in order.
 pub fn each<'s>(body: &'s [Stmt], f: &mut impl FnMut(&'s Stmt)) {
@@ -23,8 +23,8 @@ pub fn map_affine(body: &mut [Stmt], f: &mut impl FnMut(&mut Affine)) {
                 f(&mut block.dst.1);
                 f(&mut block.src.1);
             }
-            Stmt::Contract(c) => [&mut c.a.1, &mut c.b.1, &mut c.c.1].into_iter().for_each(f),
-            Stmt::Pack(p) => [&mut p.src.1, &mut p.dst.1].into_iter().for_each(f),
+            Stmt::Contract(c) => [&mut c.a.1, &mut c.b.1, &mut c.c.1].into_iter().for_each(&mut *f),
+            Stmt::Pack(p) => [&mut p.src.1, &mut p.dst.1].into_iter().for_each(&mut *f),
             Stmt::Let(..) | Stmt::Mut(..) | Stmt::Set(..) | Stmt::Accumulate(..) => {}
         }
     }
@@ -86,9 +86,7 @@ pub fn uses(stmt: &Stmt) -> Vec<Reg> {
         Stmt::Mut(_, init) => vec![*init],
         Stmt::Set(_, value) => vec![*value],
         Stmt::Accumulate(dst, _, value) => vec![*dst, *value],
-        Stmt::Store(_, index, value) => {
-            index.dynamic.iter().map(|d| d.0).chain([*value]).collect()
-        }
+        Stmt::Store(_, index, value) => index.dynamic.iter().map(|d| d.0).chain([*value]).collect(),
         Stmt::For(_) | Stmt::Block(_) | Stmt::Contract(_) | Stmt::Pack(_) => Vec::new(),
     }
 }
@@ -139,9 +137,4 @@ pub fn work(body: &[Stmt]) -> f64 {
             _ => 1.0,
         })
         .sum()
-}
-
-/// The coefficient of a variable in an index, if the index is affine in it.
-pub fn coefficient(index: &Index, var: Var) -> i64 {
-    index.affine.coefficient(var)
 }

@@ -47,6 +47,9 @@ pub(super) fn anchor(graph: &Graph, roots: &[NodeId]) -> Option<NodeId> {
     None
 }
 
+/// The stride of an axis in one of the arrays.
+type Stride<'a> = &'a dyn Fn(&Axis) -> i64;
+
 /// One axis of a contraction.
 #[derive(Clone, Debug)]
 struct Axis {
@@ -86,7 +89,8 @@ impl Blocks {
 
     /// The distance of the current block from the first, given the axis's stride.
     fn offset(&self, stride: i64) -> Affine {
-        self.var.map_or_else(Affine::default, |v| Affine::var(v).times(self.block() as i64 * stride))
+        self.var
+            .map_or_else(Affine::default, |v| Affine::var(v).times(self.block() as i64 * stride))
     }
 }
 
@@ -97,7 +101,9 @@ fn volume(axes: &[Axis]) -> usize {
 impl Form {
     fn new(axes: &[Axis], first: usize) -> Form {
         let second = 1 - first;
-        let pick = |f: &dyn Fn(&Axis) -> bool| -> Vec<Axis> { axes.iter().filter(|a| f(a)).cloned().collect() };
+        let pick = |f: &dyn Fn(&Axis) -> bool| -> Vec<Axis> {
+            axes.iter().filter(|a| f(a)).cloned().collect()
+        };
         let in_both = |a: &Axis| a.operand[0] != 0 && a.operand[1] != 0;
         let mut form = Form {
             first,
@@ -125,18 +131,24 @@ impl Form {
     fn nanoseconds(&self) -> f64 {
         let (m, n, k) = (volume(&self.rows), volume(&self.cols), volume(&self.depth));
         let (m, n, k) = (m as f64, n as f64, k as f64);
-        let unit = |axes: &[Axis], of: &dyn Fn(&Axis) -> i64| axes.last().is_none_or(|a| of(a).abs() == 1);
+        let unit =
+            |axes: &[Axis], of: &dyn Fn(&Axis) -> i64| axes.last().is_none_or(|a| of(a).abs() == 1);
         let multiply = m * ((n / 8.0).ceil() * 8.0) * k / 45.0;
         let pack_rate = if unit(&self.cols, &|a| a.operand[1 - self.first]) { 0.4 } else { 1.2 };
         let gather = if unit(&self.depth, &|a| a.operand[self.first]) { 0.0 } else { m * k * 0.2 };
-        let store_rate = if unit(&self.cols, &|a| a.result.map_or(0, |r| r.1 as i64)) { 0.1 } else { 0.8 };
+        let store_rate =
+            if unit(&self.cols, &|a| a.result.map_or(0, |r| r.1 as i64)) { 0.1 } else { 0.8 };
         multiply + n * k * pack_rate + gather + m * n * store_rate
     }
 }
 
 impl Lowering<'_> {
     /// Emits the kernels of a contraction and its epilogue.
-    pub(super) fn contraction(&mut self, anchor: NodeId, roots: &[NodeId]) -> Result<(), LowerError> {
+    pub(super) fn contraction(
+        &mut self,
+        anchor: NodeId,
+        roots: &[NodeId],
+    ) -> Result<(), LowerError> {
         let graph = self.graph;
         let Lower::Contract(space) = graph[anchor].op.lower else {
             unreachable!("called for contractions")
@@ -165,9 +177,15 @@ impl Lowering<'_> {
     ) -> Result<(), LowerError> {
         let graph = self.graph;
         let lead = roots[0];
-        let count = divisor(form.depth[0].extent, if volume(&form.rows) * volume(&form.cols) > 8192 { 8 } else { CHUNKS });
+        let count = divisor(
+            form.depth[0].extent,
+            if volume(&form.rows) * volume(&form.cols) > 8192 { 8 } else { CHUNKS },
+        );
         let elements = graph[lead].ty.shape.elements();
-        let partial = self.scratch(format!("{}.{}.partial", graph[anchor].op.name, anchor.index()), &[count, elements])?;
+        let partial = self.scratch(
+            format!("{}.{}.partial", graph[anchor].op.name, anchor.index()),
+            &[count, elements],
+        )?;
 
         let mut emit = Emit::new(graph, &self.buffers);
         let mut depth = Blocks::new(&form.depth[0], count);
@@ -179,7 +197,9 @@ impl Lowering<'_> {
         }
         let base = |position: usize| {
             let stride = |b: &Blocks| b.offset(b.axis.operand[position]);
-            batch.iter().fold(reads[position].1.plus(&stride(&depth)), |sum, b| sum.plus(&stride(b)))
+            batch
+                .iter()
+                .fold(reads[position].1.plus(&stride(&depth)), |sum, b| sum.plus(&stride(b)))
         };
         let c = batch.iter().fold(Affine::var(chunk).times(elements as i64), |sum, b| {
             sum.plus(&b.offset(b.axis.result.map_or(0, |r| r.1 as i64)))
@@ -239,7 +259,8 @@ impl Lowering<'_> {
         let products = volume(&form.batch);
         // Columns: so that a tile of MIN_ROWS rows fits, or into chunks if rows are few.
         let widest = if direct { usize::MAX } else { TILE / MIN_ROWS };
-        let col_chunks = if m * products < 2 * MIN_ROWS && work > SMALL { CHUNKS.min(n / 64).max(1) } else { 1 };
+        let col_chunks =
+            if m * products < 2 * MIN_ROWS && work > SMALL { CHUNKS.min(n / 64).max(1) } else { 1 };
         let col_blocks = peel(&form.cols, |count, block| count >= col_chunks && block <= widest);
         let col_count: usize = col_blocks.iter().map(|b| b.count).product();
         // Rows: into chunks, and so that a tile fits.
@@ -266,7 +287,9 @@ impl Lowering<'_> {
         let mut emit = Emit::new(graph, &self.buffers);
         // The loop with the most turns is the parallel one.
         let mut order: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].count > 1).collect();
-        if let Some(most) = order.iter().copied().max_by_key(|&i| (blocks[i].count, std::cmp::Reverse(i))) {
+        if let Some(most) =
+            order.iter().copied().max_by_key(|&i| (blocks[i].count, std::cmp::Reverse(i)))
+        {
             order.retain(|&i| i != most);
             order.insert(0, most);
         }
@@ -285,11 +308,14 @@ impl Lowering<'_> {
         let extents: Vec<usize> = tile.iter().map(|a| a.extent).collect();
         let tile_strides = super::pull::strides(&extents);
         let in_tile = |axis: &Axis| {
-            let at = tile.iter().position(|t| t.result == axis.result).expect("every axis is in the tile");
+            let at = tile
+                .iter()
+                .position(|t| t.result == axis.result)
+                .expect("every axis is in the tile");
             tile_strides[at] as i64
         };
         let in_result = |axis: &Axis| axis.result.map_or(0, |r| r.1 as i64);
-        let (target, start, to_c): (Mem, Affine, &dyn Fn(&Axis) -> i64) = if direct {
+        let (target, start, to_c): (Mem, Affine, Stride<'_>) = if direct {
             (emit.mem(lead), sum(Affine::default(), &in_result), &in_result)
         } else {
             (emit.loops.local(DType::F32, extents.iter().product()), Affine::default(), &in_tile)
@@ -300,7 +326,9 @@ impl Lowering<'_> {
                 let position = block_number(&blocks, batch_axes.chain(col_axes));
                 (emit.loops.arg(buffer, DType::F32), position.times(size as i64))
             }
-            None => (emit.mem(reads[second].0), sum(reads[second].1.clone(), &|x| x.operand[second])),
+            None => {
+                (emit.mem(reads[second].0), sum(reads[second].1.clone(), &|x| x.operand[second]))
+            }
         };
         emit.loops.push(Stmt::Contract(Box::new(Contract {
             a,
@@ -353,7 +381,8 @@ impl Lowering<'_> {
         let count: usize = blocks.iter().map(|b| b.count).product();
         let cols: Vec<Axis> =
             col_blocks.iter().map(|b| Axis { extent: b.block(), ..b.axis.clone() }).collect();
-        let too_large = || LowerError::Size(format!("the packed operand of `{}`", graph[anchor].op.name));
+        let too_large =
+            || LowerError::Size(format!("the packed operand of `{}`", graph[anchor].op.name));
         let size = packed_elements(volume(&cols), volume(&form.depth)).ok_or_else(too_large)?;
         let label = format!("{}.{}.packed", graph[anchor].op.name, anchor.index());
         let buffer = self.scratch(label, &[count, size])?;
@@ -366,9 +395,9 @@ impl Lowering<'_> {
             opened += 1;
         }
         let source = emit.mem(reads[second].0);
-        let start = blocks.iter().fold(reads[second].1.clone(), |sum, b| {
-            sum.plus(&b.offset(b.axis.operand[second]))
-        });
+        let start = blocks
+            .iter()
+            .fold(reads[second].1.clone(), |sum, b| sum.plus(&b.offset(b.axis.operand[second])));
         let target = emit.loops.arg(buffer, DType::F32);
         let position = block_number(&blocks, 0..blocks.len());
         emit.loops.push(Stmt::Pack(Box::new(Pack {
@@ -397,7 +426,7 @@ fn peel(axes: &[Axis], enough: impl Fn(usize, usize) -> bool) -> Vec<Blocks> {
     axes.iter()
         .map(|axis| {
             let by = (1..=axis.extent)
-                .filter(|d| axis.extent % d == 0)
+                .filter(|d| axis.extent.is_multiple_of(*d))
                 .find(|d| enough(count * d, block / d))
                 .unwrap_or(axis.extent);
             count *= by;
@@ -409,7 +438,11 @@ fn peel(axes: &[Axis], enough: impl Fn(usize, usize) -> bool) -> Vec<Blocks> {
 
 /// The divisor of `n` next to `wanted`, the greater of two equally near.
 fn divisor(n: usize, wanted: usize) -> usize {
-    (1..=n.min(4 * wanted)).rev().filter(|d| n % d == 0).min_by_key(|d| d.abs_diff(wanted)).unwrap_or(1)
+    (1..=n.min(4 * wanted))
+        .rev()
+        .filter(|d| n.is_multiple_of(*d))
+        .min_by_key(|d| d.abs_diff(wanted))
+        .unwrap_or(1)
 }
 
 fn dims(axes: &[Axis], strides: impl Fn(&Axis) -> (i64, i64)) -> Vec<Dim> {
@@ -435,10 +468,12 @@ fn axes(
     let operands = graph.operands(anchor);
     let reads = [0, 1].map(|position| {
         let index = space.operands[position].index(&point);
-        resolve(graph, operands[position], &index).expect("the fuser stored what a contraction reads")
+        resolve(graph, operands[position], &index)
+            .expect("the fuser stored what a contraction reads")
     });
     let stored = symbolic(&graph[lead].ty.shape);
-    let at_anchor = index_at(graph, lead, anchor, stored).expect("the anchor is below its epilogue");
+    let at_anchor =
+        index_at(graph, lead, anchor, stored).expect("the anchor is below its epilogue");
     let strides = graph[lead].strides();
     let axes = (0..extents.len())
         .filter(|&axis| extents[axis] != 1)

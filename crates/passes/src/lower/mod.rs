@@ -144,7 +144,8 @@ impl Lowering<'_> {
             Lower::Scatter(scatter) => self.scatter(first, scatter),
             _ => {
                 let mut emit = Emit::new(graph, &self.buffers);
-                let (index, opened) = emit.open_nest(&graph[first].ty.shape, &memory_order(graph, first));
+                let (index, opened) =
+                    emit.open_nest(&graph[first].ty.shape, &memory_order(graph, first));
                 emit_roots(&mut emit, roots, &index);
                 emit.close_nest(opened);
                 emit.loops.finish(name(graph, roots))

@@ -4,8 +4,8 @@
 //! scatters. The axes along which every piece spans the result one to one become outer loops
 //! around background and pieces.
 
-use kiln_graph::op::{Lower, Piece, Scatter};
 use kiln_graph::NodeId;
+use kiln_graph::op::{Lower, Piece, Scatter};
 use kiln_loops::{Index, Kernel, Reg, Scalar};
 use kiln_tensor::DType;
 
@@ -60,7 +60,8 @@ impl Lowering<'_> {
         let graph = self.graph;
         let operands = graph.operands(id);
         let shape = &graph[id].ty.shape;
-        let (domain, disjoint) = graph.with_view(id, |v| ((scatter.domain)(v), (scatter.disjoint)(v)));
+        let (domain, disjoint) =
+            graph.with_view(id, |v| ((scatter.domain)(v), (scatter.disjoint)(v)));
         // Which axis of the result each disjoint axis of the domain is, one to one. A dry run tells.
         let mut trial = Emit::new(graph, &self.buffers);
         let all: Vec<usize> = (0..domain.len()).collect();
@@ -81,8 +82,10 @@ impl Lowering<'_> {
         let mut emit = Emit::new(graph, &self.buffers);
         let (base, opened) = emit.open_nest(&domain, &outer);
         let zero = constant(&mut emit, graph[id].ty.dtype, 0.0);
-        let inner: Vec<usize> =
-            memory_order(graph, id).into_iter().filter(|a| spanned.iter().all(|s| s.1 != *a)).collect();
+        let inner: Vec<usize> = memory_order(graph, id)
+            .into_iter()
+            .filter(|a| spanned.iter().all(|s| s.1 != *a))
+            .collect();
         let (mut at, filled) = emit.open_nest(shape, &inner);
         for &(axis, to) in &spanned {
             at[to] = base[axis].clone();

@@ -61,7 +61,8 @@ impl<'g> Emit<'g> {
 
     /// The argument for the buffer of a node that has one.
     pub fn mem(&mut self, id: NodeId) -> Mem {
-        let buffer = self.buffers[id.index()].expect("a node that is read from memory has a buffer");
+        let buffer =
+            self.buffers[id.index()].expect("a node that is read from memory has a buffer");
         self.loops.arg(buffer, self.graph[id].ty.dtype)
     }
 
@@ -80,14 +81,18 @@ impl<'g> Emit<'g> {
         if let Some(&reg) = self.memo.iter().rev().find_map(|m| m.get(&key)) {
             return reg;
         }
-        let reg = if has_buffer(self.graph, id) { self.load(id, index) } else { self.compute(id, index) };
+        let reg =
+            if has_buffer(self.graph, id) { self.load(id, index) } else { self.compute(id, index) };
         self.memo.last_mut().expect("one for the kernel").insert(key, reg);
         reg
     }
 
     fn load(&mut self, id: NodeId, index: &[Index]) -> Reg {
         let node = &self.graph[id];
-        if node.ty.shape.rank() == 0 && matches!(node.op.lower, Lower::Leaf) && self.buffers[id.index()].is_none() {
+        if node.ty.shape.rank() == 0
+            && matches!(node.op.lower, Lower::Leaf)
+            && self.buffers[id.index()].is_none()
+        {
             return self.loops.constant(scalar(node.attrs.tensor("value").data()));
         }
         let mem = self.mem(id);
@@ -117,14 +122,17 @@ impl<'g> Emit<'g> {
                     }
                 }
             }
-            Lower::Element(f) => graph.with_view(id, |v| {
-                f(&mut Operands { emit: self, operands: &operands }, v, index)
-            }),
+            Lower::Element(f) => graph
+                .with_view(id, |v| f(&mut Operands { emit: self, operands: &operands }, v, index)),
             Lower::Reduce(f, reduction) => {
                 let space = graph.with_view(id, f);
                 self.reduce(operands[0], index, &space, reduction)
             }
-            Lower::Leaf | Lower::Never | Lower::Place(..) | Lower::Contract(_) | Lower::Scatter(_) => {
+            Lower::Leaf
+            | Lower::Never
+            | Lower::Place(..)
+            | Lower::Contract(_)
+            | Lower::Scatter(_) => {
                 unreachable!("`{}` has a buffer or is the anchor of its kernel", graph[id].op.name)
             }
         }
@@ -138,7 +146,13 @@ impl<'g> Emit<'g> {
         }
     }
 
-    fn reduce(&mut self, operand: NodeId, index: &[Index], space: &Space, reduction: Reduction) -> Reg {
+    fn reduce(
+        &mut self,
+        operand: NodeId,
+        index: &[Index],
+        space: &Space,
+        reduction: Reduction,
+    ) -> Reg {
         let dtype = self.graph[operand].ty.dtype;
         let order = self.reduction_order(operand, index, space);
         let first = match reduction {
@@ -191,7 +205,9 @@ impl<'g> Emit<'g> {
             index.iter().cloned().chain(vars.iter().map(|&v| Index::var(v))).collect();
         let mut order: Vec<usize> = (0..vars.len()).collect();
         if let Some(flat) = self.first_read(operand, &space.operands[0].index(&point)) {
-            order.sort_by_key(|&a| std::cmp::Reverse(flat.affine.coefficient(vars[a]).unsigned_abs()));
+            order.sort_by_key(|&a| {
+                std::cmp::Reverse(flat.affine.coefficient(vars[a]).unsigned_abs())
+            });
         }
         order
     }
