@@ -24,8 +24,8 @@ pub enum RunError {
     /// Memory could not be had.
     #[error(transparent)]
     Tensor(#[from] TensorError),
-    /// Memory for a list of offsets could not be had.
-    #[error("out of memory: a contraction over {0} terms")]
+    /// A list of offsets is too long, or memory for it could not be had.
+    #[error("a contraction with a list of {0} offsets is too large to interpret")]
     Offsets(usize),
     /// The value given for a buffer, or the memory as a whole, is of another program.
     #[error("buffer {id} is {expected}, not {found}")]
@@ -386,9 +386,14 @@ impl<'m> Frame<'m> {
     }
 }
 
+/// Lists of offsets of a contraction are refused beyond this length.
+const MAX_OFFSETS: usize = 1 << 28;
+
 fn filled<T: Clone>(n: usize, value: T) -> Result<Vec<T>, RunError> {
     let mut v = Vec::new();
-    v.try_reserve_exact(n).map_err(|_| RunError::Offsets(n))?;
+    if n > MAX_OFFSETS || v.try_reserve_exact(n).is_err() {
+        return Err(RunError::Offsets(n));
+    }
     v.resize(n, value);
     Ok(v)
 }

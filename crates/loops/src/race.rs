@@ -5,6 +5,8 @@
 //! range; narrowing the ranges by what the equation leaves possible ends in an empty one where the
 //! coefficients are those of a mixed radix number, which is what indices of dense arrays are.
 
+use std::collections::BTreeMap;
+
 use crate::range::{Counters, Linear, Slot};
 
 /// An unknown of the equation: its coefficient and its least and greatest value.
@@ -148,12 +150,21 @@ fn differ(unknowns: Vec<Unknown>, c: i128, n: i128, constant: i128) -> bool {
 
 /// Whether `constant + sum of coefficient * unknown = 0` is shown to have no solution in integers
 /// within the ranges, by narrowing them.
-fn impossible(mut unknowns: Vec<Unknown>, constant: i128) -> bool {
+fn impossible(unknowns: Vec<Unknown>, constant: i128) -> bool {
     if unknowns.iter().any(|u| u.1 > u.2) {
         return true;
     }
-    let least = |u: &Unknown| (u.0 * u.1).min(u.0 * u.2);
-    let greatest = |u: &Unknown| (u.0 * u.1).max(u.0 * u.2);
+    // Unknowns of one coefficient matter by their sum alone.
+    let mut sums: BTreeMap<i128, (i128, i128)> = BTreeMap::new();
+    for (c, from, to) in unknowns {
+        let (from, to) = if c < 0 { (-to, -from) } else { (from, to) };
+        let sum = sums.entry(c.abs()).or_default();
+        *sum = (sum.0 + from, sum.1 + to);
+    }
+    let mut unknowns: Vec<Unknown> =
+        sums.into_iter().rev().map(|(c, (from, to))| (c, from, to)).collect();
+    let least = |u: &Unknown| u.0 * u.1;
+    let greatest = |u: &Unknown| u.0 * u.2;
     let mut low = constant + unknowns.iter().map(least).sum::<i128>();
     let mut high = constant + unknowns.iter().map(greatest).sum::<i128>();
     // Each round that matters fixes at least one unknown of a mixed radix number.
@@ -165,9 +176,7 @@ fn impossible(mut unknowns: Vec<Unknown>, constant: i128) -> bool {
         for u in unknowns.iter_mut().filter(|u| u.0 != 0) {
             // coefficient * unknown = -(the rest), which lies between these.
             let (from, to) = (greatest(u) - high, least(u) - low);
-            let (from, to) = if u.0 > 0 { (from, to) } else { (-to, -from) };
-            let c = u.0.abs();
-            let new = (u.0, u.1.max(ceil_div(from, c)), u.2.min(to.div_euclid(c)));
+            let new = (u.0, u.1.max(ceil_div(from, u.0)), u.2.min(to.div_euclid(u.0)));
             if new.1 > new.2 {
                 return true;
             }
