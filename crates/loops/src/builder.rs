@@ -68,6 +68,14 @@ impl Builder {
         var
     }
 
+    /// Says how the innermost open loop runs.
+    ///
+    /// # Panics
+    /// If none is open.
+    pub fn set_kind(&mut self, kind: LoopKind) {
+        self.loops.last_mut().expect("a loop is open").kind = kind;
+    }
+
     /// Closes the innermost open loop.
     ///
     /// # Panics

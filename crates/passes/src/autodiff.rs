@@ -156,3 +156,137 @@ fn path(graph: &Graph, loss: NodeId, targets: &BTreeSet<NodeId>) -> BTreeSet<Nod
     }
     path
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kiln_graph::{Builder, Location};
+
+    use super::*;
+    use crate::testing::{after, assert_same, count, graph, values};
+
+    #[test]
+    fn gradients_of_a_product_are_the_factors() {
+        let g = graph(|b| {
+            let (x, w) = (b.data("x", DType::F32, &[]), b.param("w", &[]));
+            let loss = x * w;
+            vec![loss.grad(x), loss.grad(w)]
+        });
+        let (expanded, _) = after(&PASS, g);
+        let expected = graph(|b| {
+            let (x, w) = (b.data("x", DType::F32, &[]), b.param("w", &[]));
+            let one = b.scalar(1.0);
+            vec![one * w, one * x]
+        });
+        assert_eq!(expanded.to_string(), expected.to_string());
+    }
+
+    #[test]
+    fn contributions_add_up_and_second_order_works() {
+        let x = |b| Builder::data(b, "x", DType::F32, &[]);
+        let g = graph(|b| {
+            let x = x(b);
+            let cube = x * x * x + x;
+            let first = cube.grad(x);
+            vec![first, first.grad(x), first.grad(x).grad(x)]
+        });
+        let expected = graph(|b| {
+            let x = x(b);
+            vec![3.0 * x * x + 1.0, 6.0 * x, b.scalar(6.0)]
+        });
+        assert_same(&after(&PASS, g).0, &expected, 1e-12);
+    }
+
+    #[test]
+    fn a_gradient_that_is_differentiated_by_is_a_value_of_its_own() {
+        // The gradient of x * w by x is w, yet what follows depends on w beside it.
+        let g = graph(|b| {
+            let (x, w) = (b.data("x", DType::F32, &[]), b.param("w", &[]));
+            let g = (x * w).grad(x);
+            vec![(g * g + w).grad(g)]
+        });
+        let expected = graph(|b| {
+            let (_, w) = (b.data("x", DType::F32, &[]), b.param("w", &[]));
+            vec![2.0 * w]
+        });
+        assert_same(&after(&PASS, g).0, &expected, 1e-12);
+    }
+
+    #[test]
+    fn what_the_loss_does_not_depend_on_has_gradient_zero() {
+        let g = graph(|b| {
+            let (x, w) = (b.data("x", DType::F32, &[3]), b.param("w", &[2, 2]));
+            let loss = (x.floor() + x.detach()).sum(&[0]);
+            let later = b.param("later", &[2]);
+            vec![loss.grad(x), loss.grad(w), loss.grad(later)]
+        });
+        let (expanded, notes) = after(&PASS, g);
+        for value in values(&expanded).outputs.values() {
+            assert!(value.data.iter().all(|&x| x == 0.0));
+        }
+        assert_eq!(
+            notes.remarks[0].to_string(),
+            "autodiff: %4 sum: 2 of 2 gradients are zero: no differentiable path"
+        );
+    }
+
+    #[test]
+    fn one_backward_graph_serves_all_gradients_of_a_loss() {
+        let g = graph(|b| {
+            let (x, w) = (b.data("x", DType::F32, &[4]), b.param("w", &[4]));
+            let loss = (x * w).tanh().tanh().sum(&[0]);
+            vec![loss.grad(x), loss.grad(w)]
+        });
+        let (expanded, _) = after(&PASS, g);
+        assert_eq!(count(&expanded, "tanh"), 2);
+        assert_eq!(count(&expanded, "sub"), 2, "one 1 - y * y for each tanh:\n{expanded}");
+    }
+
+    #[test]
+    fn backward_nodes_carry_the_locations_of_forward_nodes() {
+        let b = Builder::new();
+        let at = |line| -> Arc<[Location]> {
+            [Location { file: "a.kiln".into(), line, column: 1 }].into()
+        };
+        let x = b.data("x", DType::F32, &[]);
+        b.locate(at(1));
+        let y = x.tanh();
+        b.locate(at(2));
+        let loss = y.exp();
+        b.locate(at(3));
+        b.output("dx", loss.grad(x));
+        let (expanded, _) = after(&PASS, b.finish().expect("a well-formed graph"));
+        let lines: Vec<u32> = expanded
+            .ids()
+            .filter(|&id| expanded[id].op == &ops::MUL || expanded[id].op == &ops::SUB)
+            .map(|id| expanded[id].locations[0].line)
+            .collect();
+        assert_eq!(lines, [2, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_chain_of_100000_operators_is_differentiated() {
+        let g = graph(|b| {
+            let x = b.data("x", DType::F32, &[]);
+            let loss = (0..100_000).fold(x, |y, _| -y);
+            vec![loss.grad(x)]
+        });
+        let (expanded, _) = after(&PASS, g);
+        assert_eq!(count(&expanded, "neg"), 100_000, "forward is not needed");
+        assert_eq!(values(&expanded).outputs["0"].data, [1.0]);
+    }
+
+    #[test]
+    fn growth_is_bounded() {
+        let g = graph(|b| {
+            let x = b.data("x", DType::F32, &[]);
+            vec![(0..40).fold((x * x).tanh(), |y, _| y.grad(x))]
+        });
+        let mut notes = Notes::default();
+        notes.options.node_limit = 10_000;
+        let error = (PASS.run)(g, &mut notes).expect_err("40 orders are too many");
+        assert!(!error.defect);
+        assert_eq!(error.message, "gradients need more than 10000 nodes");
+    }
+}

@@ -130,3 +130,85 @@ fn same_bits(a: &Tensor, b: &Tensor) -> bool {
             (a, b) => a == b,
         }
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_graph::Builder;
+    use kiln_tensor::DType;
+
+    use super::*;
+    use crate::testing::{after, count, graph};
+
+    #[test]
+    fn equal_chains_become_one_and_zeros_of_either_sign_stay_two() {
+        let (g, _) = after(
+            &PASS,
+            graph(|b| {
+                let x = b.data("x", DType::F32, &[2]);
+                vec![
+                    (x + 0.0).exp(),
+                    (x + 0.0).exp(),
+                    (x + -0.0).exp(),
+                    x.sum(&[0]),
+                    x.reduce_max(&[0]),
+                ]
+            }),
+        );
+        assert_eq!((count(&g, "exp"), count(&g, "constant"), count(&g, "sum")), (2, 2, 1));
+        assert_eq!(g.outputs[0].1, g.outputs[1].1);
+    }
+
+    #[test]
+    fn random_numbers_are_one_if_all_they_depend_on_is() {
+        let (g, _) = after(
+            &PASS,
+            graph(|b| {
+                let (seed, step) =
+                    (b.data("seed", DType::I32, &[]), b.data("step", DType::I32, &[]));
+                [(1, seed, step), (1, seed, step), (2, seed, step), (1, step, seed)]
+                    .map(|(key, seed, step)| b.random(&[3], key, seed, step))
+                    .to_vec()
+            }),
+        );
+        assert_eq!(count(&g, "random"), 3);
+    }
+
+    #[test]
+    fn what_stays_carries_the_locations_of_what_went() {
+        let b = Builder::new();
+        let x = b.data("x", DType::F32, &[]);
+        for line in [7, 3] {
+            b.locate([Location { file: "a.kiln".into(), line, column: 1 }].into());
+            b.output(&line.to_string(), x.exp());
+        }
+        let (g, _) = after(&PASS, b.finish().expect("a well-formed graph"));
+        let at = &g[g.outputs[0].1].locations;
+        assert_eq!(at.iter().map(|l| l.line).collect::<Vec<_>>(), [3, 7]);
+    }
+
+    #[test]
+    fn values_that_are_differentiated_by_are_not_merged() {
+        let before = graph(|b| {
+            let x = b.data("x", DType::F32, &[]);
+            let (y, z) = (x.exp(), x.exp());
+            vec![(y * z).grad(y)]
+        });
+        let text = before.to_string();
+        let (g, notes) = after(&PASS, before);
+        assert_eq!(g.to_string(), text);
+        assert_eq!(notes.remarks[0].reason, "declined: autodiff has not run yet");
+    }
+
+    #[test]
+    fn a_hundred_thousand_equal_nodes_become_one() {
+        let (g, _) = after(
+            &PASS,
+            graph(|b| {
+                let x = b.data("x", DType::F32, &[]);
+                let all: Vec<_> = (0..50_000).map(|_| x + 1.0).collect();
+                vec![all[1..].iter().fold(all[0], |sum, &y| sum + y)]
+            }),
+        );
+        assert_eq!((count(&g, "constant"), count(&g, "add")), (1, 50_000));
+    }
+}

@@ -13,3 +13,25 @@ pub static PASS: Pass<Graph> = Pass { name: "dce", doc: "remove what no result n
 fn run(graph: Graph, _: &mut Notes) -> Result<Graph, PassError> {
     rewrite::sweep(&graph)
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_tensor::DType;
+
+    use super::*;
+    use crate::testing::{after, graph};
+
+    #[test]
+    fn inputs_and_what_results_need_stay() {
+        let (g, _) = after(
+            &PASS,
+            graph(|b| {
+                let (x, _) = (b.data("x", DType::F32, &[2]), b.param("unused", &[3]));
+                let _ = x.exp();
+                vec![-x]
+            }),
+        );
+        let ops: Vec<&str> = g.ids().map(|id| g[id].op.name).collect();
+        assert_eq!(ops, ["input", "input", "neg"]);
+    }
+}

@@ -98,3 +98,68 @@ fn round(value: &Value, dtype: DType) -> Option<Tensor> {
     };
     Tensor::new(value.shape.clone(), data).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{after, count, graph};
+
+    fn constant(graph: &Graph, output: usize) -> &Data {
+        graph[graph.outputs[output].1].attrs.tensor("value").data()
+    }
+
+    #[test]
+    fn arithmetic_rounds_after_every_operator_as_f32_does() {
+        let (a, b, c) = (1.1f32, 3.3f32, 7.7f32);
+        let (g, _) = after(
+            &PASS,
+            graph(|g| {
+                let [x, y, z] = [a, b, c].map(|x| g.scalar(x));
+                vec![(x * y + z) / y, (x - z).sqrt_of_square()]
+            }),
+        );
+        assert_eq!(constant(&g, 0), &Data::F32(vec![(a * b + c) / b]));
+        assert_eq!(constant(&g, 1), &Data::F32(vec![((a - c) * (a - c)).sqrt()]));
+        assert_eq!(g.len(), 2);
+    }
+
+    trait SqrtOfSquare {
+        fn sqrt_of_square(self) -> Self;
+    }
+
+    impl SqrtOfSquare for kiln_graph::Var<'_> {
+        fn sqrt_of_square(self) -> Self {
+            (self * self).sqrt()
+        }
+    }
+
+    #[test]
+    fn whole_numbers_wrap() {
+        let (g, _) = after(
+            &PASS,
+            graph(|b| {
+                vec![
+                    b.scalar_i32(i32::MAX) + b.scalar_i32(2),
+                    b.scalar_i32(i32::MAX) * b.scalar_i32(3),
+                ]
+            }),
+        );
+        assert_eq!(constant(&g, 0), &Data::I32(vec![i32::MIN + 1]));
+        assert_eq!(constant(&g, 1), &Data::I32(vec![i32::MAX.wrapping_mul(3)]));
+    }
+
+    #[test]
+    fn large_and_random_values_stay_computed() {
+        let (g, _) = after(
+            &PASS,
+            graph(|b| {
+                let (one, two) = (b.scalar_i32(1), b.scalar_i32(2));
+                let large =
+                    b.constant(Tensor::f32(&[20_000], vec![1.5; 20_000]).expect("elements"));
+                vec![b.random(&[], 1, one, two), b.scalar(2.0).broadcast(&[3], &[]), large.exp()]
+            }),
+        );
+        let kept = ["random", "broadcast", "exp"].map(|op| count(&g, op));
+        assert_eq!(kept, [1, 1, 1]);
+    }
+}

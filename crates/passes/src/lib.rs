@@ -17,6 +17,8 @@ pub mod rules;
 pub mod schedule;
 pub mod simplify;
 pub mod sums;
+#[cfg(test)]
+mod testing;
 pub mod vectorize;
 mod views;
 mod walk;

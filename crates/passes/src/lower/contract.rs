@@ -437,7 +437,7 @@ fn peel(axes: &[Axis], enough: impl Fn(usize, usize) -> bool) -> Vec<Blocks> {
 }
 
 /// The divisor of `n` next to `wanted`, the greater of two equally near.
-fn divisor(n: usize, wanted: usize) -> usize {
+pub(super) fn divisor(n: usize, wanted: usize) -> usize {
     (1..=n.min(4 * wanted))
         .rev()
         .filter(|d| n.is_multiple_of(*d))

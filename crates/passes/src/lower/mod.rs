@@ -1,13 +1,15 @@
 //! Lowering: a graph whose nodes have been placed becomes a program of loop nests.
 //!
 //! Each kernel loops over the shape of what it stores, in the order of memory, and pulls its
-//! elements (`pull.rs`). Three kinds of operators bring loops of their own: contractions
-//! (`contract.rs`), placements and scatters (`place.rs`). The loops are plain and serial here,
+//! elements (`pull.rs`). Some operators bring loops of their own: contractions
+//! (`contract.rs`), placements and scatters (`place.rs`), and
+//! long reductions are cut (`reduce.rs`). The loops are plain and serial here,
 //! except around contractions; the program passes make them parallel and vectors.
 
 mod contract;
 mod place;
 mod pull;
+mod reduce;
 
 use std::collections::BTreeSet;
 
@@ -137,6 +139,11 @@ impl Lowering<'_> {
         let first = roots[0];
         if let Some(anchor) = contract::anchor(graph, roots) {
             return self.contraction(anchor, roots);
+        }
+        if let Some(anchor) = reduce::anchor(graph, roots)
+            && self.long_reduction(anchor, roots)?
+        {
+            return Ok(());
         }
         let kernel = match graph[first].op.lower {
             Lower::Never => return Err(LowerError::Never(graph[first].op.name.to_owned())),

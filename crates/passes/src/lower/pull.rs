@@ -198,7 +198,7 @@ impl<'g> Emit<'g> {
 
     /// The reduced axes in the order in which the operand lies in memory, as far as that can be
     /// seen through views; ArgMax does not care, and sums get long runs.
-    fn reduction_order(&self, operand: NodeId, index: &[Index], space: &Space) -> Vec<usize> {
+    pub fn reduction_order(&self, operand: NodeId, index: &[Index], space: &Space) -> Vec<usize> {
         let first = 1 << 30;
         let vars: Vec<Var> = (0..space.reduced.len()).map(|i| Var(first + i as u32)).collect();
         let point: Vec<Index> =
