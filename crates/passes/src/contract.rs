@@ -257,3 +257,166 @@ impl Plan {
         summed.transpose(&order).reshape(&sizes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_graph::Location;
+
+    use super::*;
+    use crate::autodiff;
+    use crate::testing::{after, assert_same, count, graph};
+
+    fn data<'b>(b: &'b Builder, name: &str, dims: &[usize]) -> Var<'b> {
+        b.data(name, DType::F32, dims)
+    }
+
+    /// The graph after the pass, of the same values.
+    fn contracted(before: Graph) -> Graph {
+        let (g, notes) = after(&PASS, before.clone());
+        assert_eq!(notes.remarks, [], "{before}");
+        assert_eq!((count(&g, "dot"), count(&g, "mul")), (1, 0), "{g}");
+        assert_same(&before, &g, 1e-12);
+        g
+    }
+
+    #[test]
+    fn a_linear_layer_needs_no_transpose_of_its_result() {
+        // x[N, A] * weight[O, A] is [N, A, O]; summed over A.
+        let g = contracted(graph(|b| {
+            let (x, w) = (data(b, "x", &[4, 5]), data(b, "w", &[3, 5]));
+            let product = x.broadcast(&[4, 5, 3], &[0, 1]) * w.transpose(&[1, 0]).broadcast(&[4, 5, 3], &[1, 2]);
+            vec![product.sum(&[1])]
+        }));
+        let ops: Vec<&str> = g.ids().map(|id| g[id].op.name).collect();
+        assert_eq!(ops, ["input", "input", "reshape", "transpose", "reshape", "dot", "reshape"]);
+    }
+
+    #[test]
+    fn attention_has_batches() {
+        // q[N, T, H, D] * k[N, S, H, D] is [N, T, H, D, S]; summed over D.
+        let g = contracted(graph(|b| {
+            let (q, k) = (data(b, "q", &[2, 3, 2, 4]), data(b, "k", &[2, 5, 2, 4]));
+            let shape = [2, 3, 2, 4, 5];
+            let k = k.transpose(&[0, 2, 3, 1]).broadcast(&shape, &[0, 2, 3, 4]);
+            vec![(q.broadcast(&shape, &[0, 1, 2, 3]) * k).sum(&[3])]
+        }));
+        let dot = g.ids().find(|&id| g[id].op == &ops::DOT).expect("a dot");
+        assert_eq!(g[dot].ty.shape[..], [4, 3, 5]);
+    }
+
+    #[test]
+    fn any_number_of_axes_of_each_class_in_any_order() {
+        // Axes: 0 column, 1 contracted, 2 batch, 3 row, 4 contracted, 5 in neither, 6 of size 1,
+        // 7 summed alone on the left, 8 summed alone on the right, 9 column, 10 batch.
+        let shape = [2, 3, 2, 4, 2, 3, 1, 3, 2, 3, 2];
+        let g = contracted(graph(|b| {
+            let left = data(b, "a", &[3, 2, 4, 2, 3, 2]).broadcast(&shape, &[1, 2, 3, 4, 7, 10]);
+            let right = data(b, "b", &[3, 2, 3, 2, 1, 2, 2, 2])
+                .transpose(&[5, 0, 6, 1, 4, 3, 2, 7])
+                .broadcast(&[2, 3, 2, 2, 3, 1, 2, 3, 2], &[0, 1, 2, 3, 5, 6, 7, 8]);
+            let right = right.broadcast(&shape, &[0, 1, 2, 4, 5, 6, 8, 9, 10]);
+            vec![(left * right).sum(&[1, 4, 7, 8])]
+        }));
+        let dot = g.ids().find(|&id| g[id].op == &ops::DOT).expect("a dot");
+        assert_eq!(g[dot].ty.shape[..], [4, 6, 4]);
+        assert_eq!(count(&g, "sum"), 2, "each factor is summed over its own axis first");
+    }
+
+    #[test]
+    fn views_above_and_below_a_broadcast_are_seen_through() {
+        contracted(graph(|b| {
+            let (x, w) = (data(b, "x", &[4, 5]), data(b, "w", &[5, 3]));
+            let x = x.broadcast(&[3, 4, 5], &[1, 2]).transpose(&[1, 2, 0]);
+            let w = w.reshape(&[5, 1, 3]).transpose(&[1, 0, 2]).reshape(&[5, 3]);
+            vec![(x * w.broadcast(&[4, 5, 3], &[1, 2])).sum(&[1])]
+        }));
+    }
+
+    #[test]
+    fn what_a_view_cuts_off_is_no_part_of_the_factor() {
+        contracted(graph(|b| {
+            let (x, w) = (data(b, "x", &[4, 9]), data(b, "w", &[5, 3]));
+            let x = x.slice(&[0, 0], &[4, 5], &[1, 1]).broadcast(&[4, 5, 3], &[0, 1]);
+            vec![(x * w.reverse(&[0]).broadcast(&[4, 5, 3], &[1, 2])).sum(&[1])]
+        }));
+    }
+
+    #[test]
+    fn ordinary_sums_stay_with_the_reason() {
+        let declined = |build: for<'b> fn(&'b Builder) -> Var<'b>| {
+            let (g, notes) = after(&PASS, graph(|b| vec![build(b)]));
+            assert_eq!(count(&g, "dot"), 0);
+            notes.remarks.into_iter().map(|r| r.reason).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            declined(|b| (data(b, "x", &[4, 5]) * data(b, "y", &[4, 5])).sum(&[1])),
+            ["not a matrix product: no axis is in one factor alone, which makes it an ordinary sum"]
+        );
+        assert_eq!(
+            declined(|b| (data(b, "x", &[4, 5]) * b.scalar(2.0)).sum(&[1])),
+            ["not a matrix product: no summed axis is in both factors"]
+        );
+        assert_eq!(
+            declined(|b| {
+                let (x, y) = (data(b, "x", &[4, 5]), data(b, "y", &[5]));
+                (x.broadcast(&[4, 5, 2, 3], &[0, 1]) * y.broadcast(&[4, 5, 2, 3], &[1])).sum(&[1, 2])
+            }),
+            ["not a matrix product: it sums over an axis no factor has"]
+        );
+        assert_eq!(declined(|b| data(b, "x", &[4, 5]).exp().sum(&[1])), [""; 0]);
+    }
+
+    #[test]
+    fn gradients_are_contractions_and_those_by_the_product_are_kept() {
+        fn layer(b: &Builder) -> (Var<'_>, Var<'_>, Var<'_>, Var<'_>) {
+            let (x, w) = (data(b, "x", &[4, 5]), b.param("w", &[3, 5]));
+            let w_axes = w.transpose(&[1, 0]).broadcast(&[4, 5, 3], &[1, 2]);
+            let product = x.broadcast(&[4, 5, 3], &[0, 1]) * w_axes;
+            (x, w, product, product.sum(&[1]).tanh().sum(&[0, 1]))
+        }
+        let before = graph(|b| {
+            let (x, w, _, loss) = layer(b);
+            vec![loss.grad(x), loss.grad(w)]
+        });
+        let (plain, _) = after(&autodiff::PASS, before.clone());
+        let (g, _) = after(&autodiff::PASS, after(&PASS, before).0);
+        assert_eq!(count(&g, "dot"), 3, "{g}");
+        assert_same(&plain, &g, 1e-12);
+
+        let before = graph(|b| {
+            let (_, w, product, loss) = layer(b);
+            vec![loss.grad(product), loss.grad(w)]
+        });
+        let (plain, _) = after(&autodiff::PASS, before.clone());
+        let (g, notes) = after(&PASS, before);
+        assert_eq!(notes.remarks[0].reason, "not a matrix product: a gradient is taken by the product");
+        assert_same(&plain, &after(&autodiff::PASS, g).0, 1e-12);
+    }
+
+    #[test]
+    fn rounding_is_kept_on_demand() {
+        let before = graph(|b| {
+            let (x, w) = (data(b, "x", &[4, 5]), data(b, "w", &[5, 3, 2]));
+            let x = x.broadcast(&[4, 5, 3, 2], &[0, 1]);
+            vec![(x * w.broadcast(&[4, 5, 3, 2], &[1, 2, 3])).sum(&[1, 3])]
+        });
+        let mut notes = Notes::default();
+        notes.options.precise = true;
+        let g = (PASS.run)(before, &mut notes).expect("the pass succeeds");
+        assert_eq!((count(&g, "dot"), notes.remarks.len()), (0, 1));
+    }
+
+    #[test]
+    fn the_product_carries_the_places_of_both() {
+        let b = Builder::new();
+        let (x, w) = (data(&b, "x", &[4, 5]), data(&b, "w", &[5, 3]));
+        let at = |line| b.locate([Location { file: "a.kiln".into(), line, column: 1 }].into());
+        at(2);
+        let product = x.broadcast(&[4, 5, 3], &[0, 1]) * w.broadcast(&[4, 5, 3], &[1, 2]);
+        at(1);
+        b.output("y", product.sum(&[1]));
+        let g = contracted(b.finish().expect("a well-formed graph"));
+        let dot = g.ids().find(|&id| g[id].op == &ops::DOT).expect("a dot");
+        assert_eq!(g[dot].locations.iter().map(|l| l.line).collect::<Vec<_>>(), [1, 2]);
+    }
+}

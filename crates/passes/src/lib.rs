@@ -8,6 +8,7 @@ pub mod dce;
 pub mod fold;
 pub mod fuse;
 pub mod inplace;
+pub mod layout;
 mod lower;
 pub mod parallel;
 pub mod pass;
@@ -39,6 +40,7 @@ pub static GRAPH_PASSES: &[&Pass<Graph>] = &[
     &cse::PASS,      // equal values are computed once
     &dce::PASS,      // what no result needs goes
     &fuse::PASS,     // nodes are grouped into kernels
+    &layout::PASS,   // images lie channels-last in memory
 ];
 
 /// The passes over programs, in order.

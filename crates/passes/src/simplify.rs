@@ -139,3 +139,57 @@ impl Rule {
         Ok(b.finish()?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{after, assert_same, count, graph};
+
+    #[test]
+    fn rules_feed_each_other_and_folding() {
+        let before = graph(|b| {
+            let x = b.data("x", DType::F32, &[2, 3]);
+            let one = b.full(DType::F32, &[3, 2], 0.5) + b.full(DType::F32, &[3, 2], 0.5);
+            let y = (-(-x.transpose(&[1, 0]) * one)).transpose(&[1, 0]);
+            vec![y.reshape(&[6]).reshape(&[2, 3]) / 1.0]
+        });
+        let (g, _) = after(&PASS, before.clone());
+        assert_eq!(g.outputs[0].1, g.inputs().next().expect("x"), "{g}");
+        assert_same(&before, &g, 0.0);
+    }
+
+    #[test]
+    fn the_first_example_of_a_rule_that_is_no_pattern_is_no_fixed_point() {
+        for rule in RULES {
+            let Rewrite::Node { examples, .. } = &rule.rewrite else { continue };
+            let before = graph(|b| vec![examples[0](b)]);
+            let (once, _) = after(&PASS, before.clone());
+            let (twice, _) = after(&PASS, once.clone());
+            assert_ne!(before.to_string(), once.to_string(), "{}", rule.name);
+            assert_eq!(once.to_string(), twice.to_string(), "{}", rule.name);
+        }
+    }
+
+    #[test]
+    fn gradients_are_left_to_autodiff() {
+        let before = graph(|b| {
+            let x = b.data("x", DType::F32, &[]);
+            let y = -(-x);
+            vec![(y * y).grad(y)]
+        });
+        let (g, notes) = after(&PASS, before.clone());
+        assert_eq!(g.to_string(), before.to_string());
+        assert_eq!(notes.remarks.len(), 1);
+    }
+
+    #[test]
+    fn chains_of_100000_operators_take_linear_time() {
+        let (g, _) = after(&PASS, graph(|b| {
+            let x = b.data("x", DType::F32, &[2, 3]);
+            let flat = (0..50_000).fold(x, |y, i| y.reshape(&[1 + i % 2, 6 / (1 + i % 2)]));
+            let turned = (0..50_000).fold(flat.reshape(&[2, 3]), |y, _| y.transpose(&[1, 0]) * 1.0);
+            vec![turned]
+        }));
+        assert_eq!((count(&g, "reshape"), count(&g, "transpose"), g.len()), (0, 0, 1), "{g}");
+    }
+}

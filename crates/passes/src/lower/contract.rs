@@ -34,7 +34,7 @@ const DEEP: usize = 2048;
 const FEW_ROWS: usize = 4;
 
 /// The contraction that `roots` are the epilogue of.
-pub(super) fn anchor(graph: &Graph, roots: &[NodeId]) -> Option<NodeId> {
+pub(crate) fn anchor(graph: &Graph, roots: &[NodeId]) -> Option<NodeId> {
     let mut open = roots.to_vec();
     let mut seen = HashSet::new();
     while let Some(id) = open.pop() {
@@ -492,7 +492,12 @@ fn axes(
 }
 
 /// The index at which computing `from` at `index` reads `to`, through nodes without buffers.
-fn index_at(graph: &Graph, from: NodeId, to: NodeId, index: Vec<Index>) -> Option<Vec<Index>> {
+pub(crate) fn index_at(
+    graph: &Graph,
+    from: NodeId,
+    to: NodeId,
+    index: Vec<Index>,
+) -> Option<Vec<Index>> {
     let mut seen = HashSet::from([from]);
     let mut open = vec![(from, index)];
     while let Some((id, index)) = open.pop() {

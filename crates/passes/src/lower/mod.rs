@@ -18,6 +18,7 @@ use kiln_graph::{Graph, InputKind, NodeId, Placement};
 use kiln_loops::{Buffer, BufferId, BufferKind, Builder, Index, Kernel, Program, Var};
 use kiln_tensor::{DType, Shape};
 
+pub(crate) use contract::{anchor, index_at};
 use pull::Emit;
 
 /// Why a graph cannot be lowered.
@@ -248,7 +249,7 @@ fn name(graph: &Graph, roots: &[NodeId]) -> String {
 }
 
 /// An affine expression over symbolic axes: `Var(i)` is axis `i`.
-fn symbolic(extents: &[usize]) -> Vec<Index> {
+pub(crate) fn symbolic(extents: &[usize]) -> Vec<Index> {
     extents
         .iter()
         .enumerate()

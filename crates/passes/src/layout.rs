@@ -1,0 +1,130 @@
+//! `layout`: images lie channels-last in memory.
+//!
+//! Axes keep their logical order everywhere in the graph; what changes is the order in which the
+//! axes of a stored node lie in its buffer ([`kiln_graph::Node::order`]), so there is nothing to
+//! transpose and nothing to cancel. A convolution stores its channels innermost, where the
+//! micro-kernel produces them; what reads it and keeps its axes follows. Results, and what a reshape
+//! reads in flat order, stay row-major.
+
+use std::collections::HashSet;
+
+use kiln_graph::op::Lower;
+use kiln_graph::{Graph, NodeId, Placement};
+use kiln_loops::Index;
+
+use crate::lower::{anchor, index_at, symbolic};
+use crate::pass::{Notes, Pass, PassError};
+use crate::views::{has_buffer, reshape_index, reshape_is_affine, resolve};
+
+/// See the module.
+pub static PASS: Pass<Graph> =
+    Pass { name: "layout", doc: "images lie channels-last in memory", run };
+
+/// Nodes that are looked at below a stored one, at most.
+const REACH: usize = 64;
+
+fn run(mut graph: Graph, _: &mut Notes) -> Result<Graph, PassError> {
+    let mut fixed: HashSet<NodeId> = graph.results().collect();
+    let flat = graph.ids().filter(|&id| matches!(graph[id].op.lower, Lower::Reshape));
+    let flat: Vec<NodeId> =
+        flat.filter(|&id| !reshape_is_affine(&graph, id)).map(|id| graph.operands(id)[0]).collect();
+    fixed.extend(flat);
+    for id in graph.ids() {
+        if !matches!(graph[id].placement, Placement::Kernel(_)) || fixed.contains(&id) {
+            continue;
+        }
+        let order = of_convolution(&graph, id).or_else(|| inherited(&graph, id));
+        if let Some(order) = order.filter(|o| !o.is_sorted()) {
+            graph.order(id, order);
+        }
+    }
+    Ok(graph)
+}
+
+/// The order in which a convolution stores its result: what only the kernel has (output channels)
+/// innermost, what both operands have (groups) around it.
+fn of_convolution(graph: &Graph, id: NodeId) -> Option<Vec<usize>> {
+    let anchor = anchor(graph, &[id])?;
+    let Lower::Contract(space) = graph[anchor].op.lower else { return None };
+    let space = graph.with_view(anchor, space);
+    let [image, kernel] = &space.operands[..] else { return None };
+    if image.0.iter().all(|axis| axis.terms.len() < 2) {
+        return None; // a matrix product
+    }
+    let holds = |access: &kiln_graph::op::Access, axis: usize| {
+        access.0.iter().any(|a| a.terms.iter().any(|t| t.0 == axis))
+    };
+    let at = index_at(graph, id, anchor, symbolic(&graph[id].ty.shape))?;
+    // The rank of each axis of the stored node: 0 image, 1 group, 2 output channel.
+    let mut class = vec![0; graph[id].ty.shape.rank()];
+    for (axis, index) in at.iter().enumerate() {
+        if let Some((var, _)) = index.affine.terms.first() {
+            class[var.0 as usize] = match (holds(image, axis), holds(kernel, axis)) {
+                (true, false) => 0,
+                (true, true) => 1,
+                _ => 2,
+            };
+        }
+    }
+    let mut order: Vec<usize> = (0..class.len()).collect();
+    order.sort_by_key(|&axis| class[axis]);
+    Some(order)
+}
+
+/// The order in which a node reads the first buffer that has an order of its own.
+fn inherited(graph: &Graph, id: NodeId) -> Option<Vec<usize>> {
+    let shape = &graph[id].ty.shape;
+    let mut open = vec![(id, symbolic(shape))];
+    let mut seen = 0;
+    while let Some((node, index)) = open.pop() {
+        seen += 1;
+        if seen > REACH {
+            return None;
+        }
+        if node != id && has_buffer(graph, node) {
+            if graph[node].order.is_empty() {
+                continue;
+            }
+            let (_, flat) = resolve(graph, node, &index)?;
+            let far: Vec<u64> = symbolic(shape)
+                .iter()
+                .map(|i| match i.affine.terms.first() {
+                    Some((var, _)) => flat.affine.coefficient(*var).unsigned_abs(),
+                    None => u64::MAX,
+                })
+                .collect();
+            if far.contains(&0) {
+                continue;
+            }
+            let mut order: Vec<usize> = (0..far.len()).collect();
+            order.sort_by_key(|&axis| std::cmp::Reverse(far[axis]));
+            return Some(order);
+        }
+        let operands = graph.operands(node);
+        let same_rank = |o: &&NodeId| graph[**o].ty.shape.rank() == index.len();
+        match graph[node].op.lower {
+            Lower::Map(_) | Lower::Place(..) | Lower::Scatter(_) => {
+                open.extend(operands.iter().rev().filter(same_rank).map(|&o| (o, index.clone())));
+            }
+            Lower::View(f) => {
+                let mapped = graph.with_view(node, |v| f(v, &index));
+                open.push((operands[0], mapped));
+            }
+            Lower::Reshape => {
+                let (from, to) = (&graph[node].ty.shape, &graph[operands[0]].ty.shape);
+                open.extend(reshape_index(from, to, &index).map(|mapped| (operands[0], mapped)));
+            }
+            Lower::Reduce(f, _) => {
+                let space = graph.with_view(node, f);
+                let point: Vec<Index> = index
+                    .iter()
+                    .cloned()
+                    .chain(space.reduced.iter().map(|_| Index::default()))
+                    .collect();
+                open.push((operands[0], space.operands[0].index(&point)));
+            }
+            Lower::Element(_) | Lower::Leaf | Lower::Never | Lower::Contract(_) => {}
+        }
+    }
+    None
+}
