@@ -230,3 +230,50 @@ fn label(graph: &Graph, id: NodeId, ty: &Type) -> String {
 fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph() -> Graph {
+        r#"graph {
+  %0: f32[2] = input {dtype=f32, kind="param", name="w\"", shape=[2]} @a.kiln:1:1
+  %1: f32[3] = constant {value=f32[3](1,-inf,nan)}
+  %2: f32[2] = neg(%0) !k0 ~[0]
+  output y = %2
+  update %0 <- %2
+}"#
+        .parse()
+        .unwrap()
+    }
+
+    #[test]
+    fn json_has_every_field_and_names_for_what_json_cannot_say() {
+        let json: serde_json::Value = serde_json::from_str(&json(&graph())).unwrap();
+        assert_eq!(json["version"], 1);
+        assert_eq!(json["nodes"][0]["attrs"]["shape"], serde_json::json!([2]));
+        assert_eq!(json["nodes"][0]["locations"], serde_json::json!(["a.kiln:1:1"]));
+        let values = &json["nodes"][1]["attrs"]["value"]["values"];
+        assert_eq!(*values, serde_json::json!([1.0, "-inf", "nan"]));
+        assert_eq!(json["nodes"][2]["operands"], serde_json::json!([0]));
+        assert_eq!(json["nodes"][2]["placement"], "k0");
+        assert_eq!(json["outputs"][0], serde_json::json!({"name": "y", "node": 2}));
+        assert_eq!(json["updates"][0], serde_json::json!({"input": 0, "value": 2}));
+    }
+
+    #[test]
+    fn dot_has_a_box_for_each_node_and_an_arrow_for_each_operand() {
+        let expected = r#"digraph kiln {
+  node [shape=box, fontname=monospace];
+  n0 [label="%0 input w\"\nf32[2]\na.kiln:1:1"];
+  n1 [label="%1 constant\nf32[3]"];
+  n2 [label="%2 neg\nf32[2]\nk0"];
+  n0 -> n2;
+  out0 [label="y", shape=ellipse];
+  n2 -> out0;
+  n2 -> n0 [style=dashed];
+}
+"#;
+        assert_eq!(dot(&graph()), expected);
+    }
+}

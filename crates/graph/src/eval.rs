@@ -199,3 +199,53 @@ fn node(
         .collect();
     Ok(graph.with_view(id, |view| (op.eval)(view, &operands)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"graph {
+  %0: f32[2] = input {dtype=f32, kind="data", name="x", shape=[2]}
+  %1: f32[2] = input {dtype=f32, kind="param", name="w", shape=[2]}
+  %2: f32[2] = input {dtype=f32, kind="data", name="unused", shape=[2]}
+  %3: f32[2] = sub(%1, %0)
+  %4: f32[2] = mul(%3, %3)
+  %5: f32[] = sum(%4) {axes=[0]}
+  output loss = %5
+  update %1 <- %3
+}"#;
+
+    fn inputs(w: &[f64]) -> BTreeMap<String, Value> {
+        let value = |x: &[f64]| Value { shape: [x.len()].try_into().unwrap(), data: x.to_vec() };
+        BTreeMap::from([("x".to_owned(), value(&[1.0, 2.0])), ("w".to_owned(), value(w))])
+    }
+
+    #[test]
+    fn gives_outputs_and_next_values() {
+        let result = evaluate(&TEXT.parse().unwrap(), &inputs(&[4.0, 6.0])).unwrap();
+        assert_eq!(result.outputs["loss"], Value::scalar(25.0));
+        assert_eq!(result.updates["w"].data, [3.0, 4.0]);
+    }
+
+    #[test]
+    fn names_the_input_that_is_missing_or_wrong() {
+        let graph: Graph = TEXT.parse().unwrap();
+        let mut given = inputs(&[4.0, 6.0, 0.0]);
+        let error = evaluate(&graph, &given).unwrap_err().to_string();
+        assert_eq!(error, "`w` is f32[2], the value given has shape [3] and 3 elements");
+        given.remove("w");
+        let error = evaluate(&graph, &given).unwrap_err().to_string();
+        assert_eq!(error, "no value is given for the param `w`, f32[2]");
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_hold_or_expand() {
+        let huge = "graph { %0: f32[] = constant {value=f32[](0)} %1: f32[1000000000] = \
+                    broadcast(%0) {axes=[], shape=[1000000000]} output y = %1 }";
+        let error = evaluate(&huge.parse().unwrap(), &BTreeMap::new()).unwrap_err();
+        assert!(matches!(error, EvalError::TooLarge { node: 1, .. }), "{error}");
+        let grad = "graph { %0: f32[] = constant {value=f32[](0)} %1: f32[] = grad(%0, %0) output y = %1 }";
+        let error = evaluate(&grad.parse().unwrap(), &BTreeMap::new()).unwrap_err();
+        assert_eq!(error, EvalError::Unexpanded(1, "grad"));
+    }
+}

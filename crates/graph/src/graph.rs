@@ -275,6 +275,12 @@ impl Graph {
         self.nodes[id].order = order;
     }
 
+    /// Damages the graph, for the verifier's test.
+    #[cfg(test)]
+    pub(crate) fn retype(&mut self, id: NodeId, ty: Type) {
+        self.nodes[id].ty = ty;
+    }
+
     /// Runs `f` with the node as its operator's functions see it.
     pub fn with_view<T>(&self, id: NodeId, f: impl FnOnce(&OpView<'_>) -> T) -> T {
         let operands = self.operands(id);

@@ -66,3 +66,47 @@ fn copy<'b>(builder: &'b Builder, node: &Node, operands: &[Var<'b>]) -> Var<'b> 
     });
     new
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops;
+
+    const TEXT: &str = r#"graph {
+  %0: f32[2] = input {dtype=f32, kind="data", name="unused", shape=[2]}
+  %1: f32[2] = input {dtype=f32, kind="param", name="w", shape=[2]} @a.kiln:1:1
+  %2: f32[2] = exp(%1) @a.kiln:2:2
+  %3: f32[2] = neg(%1) !k0 ~[0] @a.kiln:3:3
+  %4: f32[2] = tanh(%3) !inline @a.kiln:4:4
+  output y = %4
+  update %1 <- %3
+}
+"#;
+
+    #[test]
+    fn copies_what_results_need_with_everything_it_knows() {
+        let graph: Graph = TEXT.parse().unwrap();
+        let copy = rebuild(&graph, |_, _, _, _| None).unwrap();
+        let expected = TEXT.replace("  %2: f32[2] = exp(%1) @a.kiln:2:2\n", "");
+        assert_eq!(copy.to_string(), expected.replace("%3", "%2").replace("%4", "%3"));
+    }
+
+    #[test]
+    fn puts_other_nodes_in_their_place() {
+        let graph: Graph = TEXT.parse().unwrap();
+        let new = rebuild(&graph, |_, _, node, x| (node.op == &ops::TANH).then(|| x[0] * x[0]));
+        let new = new.unwrap().to_string();
+        assert!(new.contains("%3: f32[2] = mul(%2, %2) @a.kiln:4:4\n  output y = %3"), "{new}");
+    }
+
+    #[test]
+    fn refuses_a_replacement_of_another_type() {
+        let graph: Graph = TEXT.parse().unwrap();
+        let error =
+            rebuild(&graph, |_, _, node, x| (node.op == &ops::TANH).then(|| x[0].sum(&[0])));
+        assert_eq!(error.unwrap_err().to_string(), "tanh: %4, f32[2], cannot become f32[]");
+        let error =
+            rebuild(&graph, |_, _, node, x| (node.op == &ops::TANH).then(|| x[0].sum(&[1])));
+        assert!(error.unwrap_err().to_string().starts_with("sum: `axes` [1] are not all below"));
+    }
+}

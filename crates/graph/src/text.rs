@@ -183,17 +183,151 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, k)| k)
 }
 
-/// Letters to insert, remove or replace to get from one word to the other (Levenshtein 1966).
+/// Letters to insert, remove, replace or exchange with their neighbour to get from one word to the
+/// other (optimal string alignment).
 fn distance(a: &[u8], b: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replace = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(diagonal + 1).min(row[j] + 1);
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let replaced = last[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = replaced.min(last[j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(before[j - 2] + 1);
+            }
+            row.push(least);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attrs::Attrs;
+    use crate::builder::Builder;
+    use crate::graph::InputKind;
+    use crate::verify;
+    use kiln_tensor::DType;
+
+    fn round_trip(text: &str) {
+        let graph: Graph = text.parse().unwrap_or_else(|e| panic!("{e}:\n{text}"));
+        assert_eq!(graph.to_string(), text);
+    }
+
+    fn refused(text: &str, line: usize, message: &str) {
+        match text.parse::<Graph>() {
+            Err(e) if e.line == line && e.message.contains(message) => {}
+            other => panic!("{text}\n{other:?}"),
         }
     }
-    row[b.len()]
+
+    #[test]
+    fn prints_what_it_parses() {
+        round_trip(
+            r#"graph {
+  %0: f32[2,3] = input {dtype=f32, kind="data", name="im\"a\\ge\n", shape=[2,3]} @lenet.kiln:3:13
+  %1: i32[] = input {dtype=i32, kind="state", name="step", shape=[]} !k7 @"with space.kiln":1:2 @"":0:0
+  %2: f32[2,3] = mul(%0, %0) !inline ~[1,0] @a.kiln:1:1 @b.kiln:2:2
+  %3: f32[4,4] = pad(%2) {high=[1,0], interior=[0,0], low=[1,1], value=-inf}
+  %4: i32[] = constant {value=i32[](-2147483648)}
+  %5: bool[2,0] = constant {value=bool[2,0]()}
+  output logits = %3
+  output "a b" = %5
+  update %1 <- %4
+}
+"#,
+        );
+        round_trip("graph {\n}\n");
+    }
+
+    #[test]
+    fn floats_keep_every_bit() {
+        let special = [0.1, -0.0, 1e-45, f32::MAX, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+        let bits = special.map(f32::to_bits).into_iter().chain([0xFFC0_0000, 0x7F80_0001]);
+        let values: Vec<f32> = bits.map(f32::from_bits).collect();
+        let b = Builder::new();
+        b.constant(Tensor::f32(&[values.len()], values.clone()).unwrap());
+        let x = b.data("x", DType::F32, &[]);
+        let doubles =
+            [-0.0, 0.5, f64::NEG_INFINITY, f64::NAN, f64::from_bits(0xFFF8_0000_0000_0001)];
+        for value in doubles {
+            let none = Attrs::new().with("low", vec![]).with("high", vec![]);
+            x.unary(&crate::ops::PAD, none.with("interior", vec![]).with("value", value));
+        }
+        let graph = b.finish().unwrap();
+        let again: Graph = graph.to_string().parse().unwrap();
+        let found = again[NodeId::new(0)].attrs.tensor("value").clone();
+        let pairs = found.as_f32().unwrap().iter().zip(&values);
+        assert!(pairs.into_iter().all(|(a, b)| a.to_bits() == b.to_bits()), "{graph}");
+        for (i, value) in doubles.into_iter().enumerate() {
+            let found = again[NodeId::new(i + 2)].attrs.float("value");
+            assert_eq!(found.to_bits(), value.to_bits(), "{graph}");
+        }
+    }
+
+    #[test]
+    fn says_which_line_is_wrong() {
+        let x =
+            "graph {\n%x: f32[2] = input {dtype=f32, kind=\"data\", name=\"x\", shape=[2]} # x\n";
+        refused(
+            &format!("{x}%y: f32[2] = tahn(%x)\n}}"),
+            3,
+            "unknown operator `tahn`, did you mean `tanh`?",
+        );
+        refused(&format!("{x}%y: f32[3] = tanh(%x)\n}}"), 3, "%y is f32[2], not f32[3]");
+        refused(&format!("{x}%y: f32[2] = tanh(%z)\n}}"), 3, "%z is not defined before");
+        refused(&format!("{x}%x: f32[2] = tanh(%x)\n}}"), 3, "%x is defined twice");
+        refused(&format!("{x}%y: f32[2] = tanh(%x, %x)\n}}"), 3, "takes 1 operands, got 2");
+        refused(&format!("{x}%y: f32[1] = sum(%x) {{axis=[0]}}\n}}"), 3, "did you mean `axes`?");
+        refused(&format!("{x}%y: f32[2] = tanh(%x) !k-1\n}}"), 3, "");
+        refused(&format!("{x}%y: f32[2] = tanh(%x) ~[1]\n}}"), 3, "memory order");
+        refused(&format!("{x}\n\noutput y = %y }}"), 5, "%y is not defined before");
+        refused(x, 3, "found the end");
+        refused(&format!("{x}}} graph {{}}"), 3, "nothing comes after");
+        refused(
+            "graph { %0: f32[99999999999999999999] = constant {} }",
+            1,
+            "no whole number in range",
+        );
+        refused("graph { %0: f32[9999999999,9999999999] = constant {} }", 1, "too large");
+        refused(
+            "graph { %0: f32[1000000000] = constant {value=f32[1000000000](1)} }",
+            1,
+            "1 were given",
+        );
+        refused("graph { %0: f32[] = constant {value=f32[](1.0.0)} }", 1, "`1.0.0` is no number");
+        refused("graph { %0: f32[] = input {name=\"", 1, "quotes are not closed");
+        refused("graph { %ä", 1, "expected the name of a node");
+        refused("", 1, "expected `graph`");
+    }
+
+    #[test]
+    fn no_damage_makes_it_panic() {
+        let text = "graph {\n  %0: f32[2,3] = input {dtype=f32, kind=\"data\", name=\"x\", shape=[2,3]} @é.kiln:3:13\n  \
+                    %1: f32[2,3] = constant {value=f32[2,3](1,nan,-inf,nan_ffc00000,5,6)} !k3 ~[1,0]\n  output y = %1\n}\n";
+        for i in (0..text.len()).filter(|&i| text.is_char_boundary(i)) {
+            let _ = text[..i].parse::<Graph>();
+            for insert in ["%", "\"", "]", "9999999999999999999999", "-", "\\", "é", "~", "{"] {
+                let _ = format!("{}{insert}{}", &text[..i], &text[i..]).parse::<Graph>();
+            }
+        }
+    }
+
+    #[test]
+    fn a_hundred_thousand_nodes_take_no_time() {
+        let b = Builder::new();
+        let x = b.input("x", InputKind::Param, DType::F32, &[8]);
+        let y = (0..100_000).fold(x, |y, _| y + x);
+        b.output("y", y);
+        let graph = b.finish().unwrap();
+        let start = std::time::Instant::now();
+        let text = graph.to_string();
+        let again: Graph = text.parse().unwrap();
+        verify(&again).unwrap();
+        assert_eq!(again.to_string(), text);
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    }
 }

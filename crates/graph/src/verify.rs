@@ -102,3 +102,61 @@ fn boundary(graph: &Graph) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Update;
+    use kiln_tensor::DType;
+
+    const TEXT: &str = r#"graph {
+  %x: f32[2] = input {dtype=f32, kind="data", name="x", shape=[2]}
+  %w: f32[2] = input {dtype=f32, kind="param", name="w", shape=[2]}
+  %s: f32[3] = input {dtype=f32, kind="state", name="s", shape=[3]}
+  %y: f32[2] = mul(%x, %w)
+  output y = %y
+  update %w <- %y
+}"#;
+
+    fn refused(message: &str, damage: impl FnOnce(&mut Graph)) {
+        let mut graph: Graph = TEXT.parse().unwrap();
+        verify(&graph).unwrap();
+        damage(&mut graph);
+        match verify(&graph) {
+            Err(e) if e.to_string().contains(message) => {}
+            other => panic!("expected {message}, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_promise_is_checked() {
+        let id = NodeId::new;
+        refused("two outputs are named `y`", |g| g.outputs.push(("y".to_owned(), id(0))));
+        refused("%9 does not exist", |g| g.outputs.push(("z".to_owned(), id(9))));
+        refused("`x` is updated but data", |g| {
+            g.updates.push(Update { input: id(0), value: id(3) })
+        });
+        refused("%3 is updated but no input", |g| {
+            g.updates.push(Update { input: id(3), value: id(3) })
+        });
+        refused("`w` is updated twice", |g| g.updates.push(Update { input: id(1), value: id(3) }));
+        refused("`s` is f32[3] but updated with f32[2]", |g| {
+            g.updates.push(Update { input: id(2), value: id(3) });
+        });
+        refused("%3: memory order [1]", |g| g.order(id(3), vec![1]));
+        refused("two inputs are named `x`", |g| {
+            let attrs = g[id(0)].attrs.clone();
+            g.add(&crate::ops::INPUT, attrs, &[], [].into()).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_node_of_another_type_is_found() {
+        // No public way makes one, which is the point; a pass with a defect would.
+        let graph: Graph = TEXT.parse().unwrap();
+        let mut damaged = graph.clone();
+        damaged.retype(NodeId::new(3), Type::scalar(DType::F32));
+        let error = verify(&damaged).unwrap_err();
+        assert_eq!(error.to_string(), "%3: is f32[], but `mul` gives f32[2]");
+    }
+}

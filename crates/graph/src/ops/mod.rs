@@ -56,6 +56,8 @@ mod sub;
 mod sum;
 mod sum_pool;
 mod tanh;
+#[cfg(test)]
+mod tests;
 mod transpose;
 mod unpool;
 mod windows;

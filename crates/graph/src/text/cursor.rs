@@ -21,9 +21,19 @@ impl<'a> Cursor<'a> {
         Cursor { text, at: 0, token: 0 }
     }
 
+    /// Where the last token began.
+    pub fn token(&self) -> usize {
+        self.token
+    }
+
     /// An error at the last token.
     pub fn error<T>(&self, message: impl Into<String>) -> Result<T, TextError> {
-        let line = 1 + self.text.as_bytes()[..self.token].iter().filter(|&&b| b == b'\n').count();
+        self.error_at(self.token, message)
+    }
+
+    /// An error at a token.
+    pub fn error_at<T>(&self, token: usize, message: impl Into<String>) -> Result<T, TextError> {
+        let line = 1 + self.text.as_bytes()[..token].iter().filter(|&&b| b == b'\n').count();
         Err(TextError { line, message: message.into() })
     }
 

@@ -79,6 +79,7 @@ impl<'a> Parser<'a> {
 
     /// A node, after its `%`.
     fn node(&mut self) -> Result<(), TextError> {
+        let start = self.at.token();
         let name = self.at.word("the name of a node")?;
         if self.nodes.contains_key(name) {
             return self.at.error(format!("%{} is defined twice", shorten(name)));
@@ -106,11 +107,12 @@ impl<'a> Parser<'a> {
         }
         let id = match self.graph.add(op, attrs, &operands, locations.into()) {
             Ok(id) => id,
-            Err(e) => return self.at.error(e.to_string()),
+            Err(e) => return self.at.error_at(start, e.to_string()),
         };
         let found = &self.graph[id].ty;
         if *found != ty {
-            return self.at.error(format!("%{} is {found}, not {ty}", shorten(name)));
+            let message = format!("%{} is {found}, not {ty}", shorten(name));
+            return self.at.error_at(start, message);
         }
         self.graph.place(id, placement);
         self.graph.order(id, order);
