@@ -465,6 +465,13 @@ impl Buffer {
     }
 }
 
+impl Kernel {
+    /// Whether its iterations may be handed out to threads.
+    pub fn is_parallel(&self) -> bool {
+        matches!(&self.body[..], [Stmt::For(f)] if f.kind == LoopKind::Parallel)
+    }
+}
+
 impl Program {
     /// The buffer behind an id.
     ///

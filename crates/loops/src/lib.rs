@@ -3,10 +3,15 @@
 //! [`Program`] is the waist of Kiln: above it nobody knows machine code, below it nobody knows
 //! operators, gradients or the language.
 
+mod access;
 mod affine;
 mod builder;
+mod check_plan;
+mod cost;
+pub mod dump;
 pub mod interp;
 pub mod ir;
+mod key;
 mod lex;
 mod parse;
 mod race;
@@ -16,7 +21,10 @@ pub mod text;
 mod types;
 mod verify;
 
+pub use access::{Access, accesses, visit};
 pub use builder::{Builder, operands};
+pub use check_plan::{LiveRange, Plan, PlanError, bound_bytes, check_plan, live_ranges};
+pub use cost::{Cost, cost};
 pub use interp::{Interp, Memory, RunError, run};
 pub use ir::*;
 pub use parse::{ParseError, parse};
