@@ -10,7 +10,7 @@ mod log;
 mod trig;
 
 use crate::isa::Isa;
-use crate::simd::{Generic, Simd};
+use crate::simd::{Generic, Simd, Twice};
 
 /// A block function in the C ABI: `n` elements from `src` to `dst`, which may be equal but may not
 /// overlap otherwise.
@@ -143,7 +143,7 @@ macro_rules! entry {
         #[target_feature(enable = $features)]
         unsafe extern "C" fn $name<F: Function>(dst: *mut f32, src: *const f32, n: usize) {
             // SAFETY: as our own contract.
-            unsafe { map::<$proof, F>(<$proof>::assume(), dst, src, n) }
+            unsafe { map::<Twice<$proof>, F>(<Twice<$proof>>::assume(), dst, src, n) }
         }
     };
 }

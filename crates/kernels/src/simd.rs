@@ -12,8 +12,10 @@ mod avx512;
 mod generic;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod twice;
 
 pub(crate) use generic::Generic;
+pub(crate) use twice::Twice;
 
 /// A vector of f32 and what the kernels do with it.
 pub(crate) trait Simd: Copy {

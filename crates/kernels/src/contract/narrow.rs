@@ -76,7 +76,7 @@ pub(super) unsafe fn axpy<S: Simd>(s: S, n: &Narrow<'_>) {
         for i in (0..rows * stride).step_by(S::LANES) {
             s.store(n.scratch.add(i), s.splat(0.0));
         }
-        let b = n.b.add(*n.b_cols.as_ptr() as usize);
+        let b = n.b.wrapping_add(*n.b_cols.as_ptr() as usize);
         let mut fours = n.a_depth.chunks_exact(4).zip(n.b_depth.chunks_exact(4));
         for (a_depth, b_depth) in &mut fours {
             axpy_depths::<S, 4>(s, n, a_depth, b_depth, b, stride);
@@ -202,7 +202,7 @@ unsafe fn dot_tile<S: Simd, const R: usize, const C: usize>(s: S, n: &Narrow<'_>
         let start = n.b_depth.first().map_or(0, |&offset| offset as usize);
         let mut columns = [n.b; C];
         for (c, column) in columns.iter_mut().enumerate() {
-            *column = n.b.add(start + *n.b_cols.as_ptr().add(first + c) as usize);
+            *column = n.b.wrapping_add(start + *n.b_cols.as_ptr().add(first + c) as usize);
         }
         let whole = depth / PARTIAL * PARTIAL;
         for k in (0..whole).step_by(PARTIAL) {

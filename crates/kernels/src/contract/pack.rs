@@ -91,7 +91,7 @@ unsafe fn copy<S: Octet>(
 ) {
     // SAFETY: the octet's columns follow each other from its first, at every depth.
     unsafe {
-        let src = src.add(*octet.as_ptr() as usize);
+        let src = src.wrapping_add(*octet.as_ptr() as usize);
         if octet.len() == OCTET {
             for (k, &offset) in depth.iter().enumerate() {
                 s.store(dst.add(k * width), s.load(src.add(offset as usize)));

@@ -61,8 +61,8 @@ pub(super) unsafe fn tile<S: Simd, O: Octet, const R: usize, const V: usize, con
     let mut rows = [t.a; R];
     if !PACKED {
         for (i, row) in rows.iter_mut().enumerate() {
-            // SAFETY: the tile has R rows, and each starts inside the operand.
-            *row = unsafe { t.a.add(*t.a_rows.add(i) as usize) };
+            // SAFETY: the tile has R rows. (Without any depth the operand may be empty.)
+            *row = t.a.wrapping_add(unsafe { *t.a_rows.add(i) } as usize);
         }
     }
     let mut b = t.b;

@@ -57,8 +57,9 @@ fn quadrants<S: Simd>(s: S, x: S::F, first: i32, exact: fn(f64) -> f64) -> S::F 
 /// Every lane through f64.
 #[inline(always)]
 fn lane_by_lane<S: Simd>(s: S, x: S::F, exact: fn(f64) -> f64) -> S::F {
-    let mut lanes = [0f32; 16];
-    // SAFETY: no vector has more than 16 lanes.
+    let mut lanes = [0f32; 32];
+    const { assert!(S::LANES <= 32) };
+    // SAFETY: `LANES` elements are there.
     unsafe {
         s.store(lanes.as_mut_ptr(), x);
         for lane in lanes.iter_mut().take(S::LANES) {
