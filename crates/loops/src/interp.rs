@@ -3,10 +3,11 @@
 //! Memory that a program has not written yet holds NaN (`i32::MIN`, `true`), so that a result that
 //! depends on it shows.
 
+mod scalar;
+
 use kiln_tensor::{DataMut, Shape, Tensor, TensorError};
 
 use crate::ir::*;
-use crate::scalar;
 use crate::verify::{VerifyError, verify};
 
 /// The values of a program's buffers.

@@ -12,13 +12,7 @@ pub mod dump;
 pub mod interp;
 pub mod ir;
 mod key;
-mod lex;
-mod parse;
-mod race;
-mod range;
-mod scalar;
 pub mod text;
-mod types;
 mod verify;
 
 pub use access::{Access, accesses, visit};
@@ -27,5 +21,5 @@ pub use check_plan::{LiveRange, Plan, PlanError, bound_bytes, check_plan, live_r
 pub use cost::{Cost, cost};
 pub use interp::{Interp, Memory, RunError, run};
 pub use ir::*;
-pub use parse::{ParseError, parse};
+pub use text::{ParseError, parse};
 pub use verify::{ALIGNMENT, MAX_DEPTH, MAX_NAMES, VerifyError, verify};

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::range::{Counters, Linear, Slot};
+use super::range::{Counters, Linear, Slot};
 
 /// An unknown of the equation: its coefficient and its least and greatest value.
 type Unknown = (i128, i128, i128);

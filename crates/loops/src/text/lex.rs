@@ -1,6 +1,6 @@
 //! Tokens of the text form.
 
-use crate::parse::ParseError;
+use super::ParseError;
 
 /// A token.
 #[derive(Clone, Debug, PartialEq)]
