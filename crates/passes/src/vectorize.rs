@@ -32,6 +32,7 @@ fn run(mut program: Program, notes: &mut Notes) -> Result<Program, PassError> {
         let work = walk::work(&body);
         let vectors = choose(&mut body);
         kernel.body = cut(kernel, body);
+        walk::renumber(&mut kernel.body);
         if !vectors && work > 16384.0 && !kernel.body.iter().any(holds_contraction) {
             notes.remark_kernel(kernel, "not vectorised: no loop walks memory with stride 1");
         }
@@ -208,7 +209,7 @@ impl Parts<'_> {
                 _ => false,
             };
             if wanted {
-                let stmt = self.from_tile(stmt, var);
+                let stmt = self.or_result(stmt, var);
                 needed.extend(walk::uses(&stmt));
                 kept.push(stmt);
             }
@@ -225,7 +226,7 @@ impl Parts<'_> {
             if matches!(stmt, Stmt::Let(reg, _) if !needed.contains(reg)) {
                 continue;
             }
-            let stmt = self.from_tile(stmt, var);
+            let stmt = self.or_result(stmt, var);
             needed.extend(walk::uses(&stmt));
             kept.push(stmt);
         }
@@ -234,7 +235,7 @@ impl Parts<'_> {
     }
 
     /// The statement, or the load of its result if it is a call.
-    fn from_tile(&self, stmt: &Stmt, var: Var) -> Stmt {
+    fn or_result(&self, stmt: &Stmt, var: Var) -> Stmt {
         match stmt {
             Stmt::Let(reg, Inst::Call(..)) => match self.results.get(reg) {
                 Some(&tile) => Stmt::Let(*reg, Inst::Load(tile, self.in_tile(var))),

@@ -1,6 +1,8 @@
 //! Walking over statements: what program passes look at and change.
 
-use kiln_loops::{Affine, For, Inst, Mem, Reg, Stmt, Var, operands};
+use std::collections::HashMap;
+
+use kiln_loops::{Affine, For, Index, Inst, Mem, Reg, Stmt, Var, operands};
 
 /// Calls `f` with every statement, outer before inner, in order.
 pub fn each<'s>(body: &'s [Stmt], f: &mut impl FnMut(&'s Stmt)) {
@@ -137,4 +139,100 @@ pub fn work(body: &[Stmt]) -> f64 {
             _ => 1.0,
         })
         .sum()
+}
+
+/// Numbers registers and variables in the order of their definitions, each definition anew: parts
+/// of a body that were copied no longer share names.
+pub fn renumber(body: &mut [Stmt]) {
+    Numbering::default().block(body);
+}
+
+#[derive(Default)]
+struct Numbering {
+    regs: HashMap<Reg, Reg>,
+    vars: HashMap<Var, Var>,
+    next_reg: u32,
+    next_var: u32,
+}
+
+impl Numbering {
+    /// Names defined in a block end with it, so one defined again later means the later one.
+    fn block(&mut self, body: &mut [Stmt]) {
+        for stmt in body {
+            self.statement(stmt);
+        }
+    }
+
+    fn define(&mut self, reg: &mut Reg) {
+        let new = Reg(self.next_reg);
+        self.next_reg += 1;
+        self.regs.insert(*reg, new);
+        *reg = new;
+    }
+
+    fn reg(&self, reg: &mut Reg) {
+        *reg = self.regs.get(reg).copied().unwrap_or(*reg);
+    }
+
+    fn var(&self, var: &mut Var) {
+        *var = self.vars.get(var).copied().unwrap_or(*var);
+    }
+
+    fn affine(&self, affine: &mut Affine) {
+        affine.terms.iter_mut().for_each(|t| self.var(&mut t.0));
+        affine.terms.sort_unstable();
+    }
+
+    fn index(&self, index: &mut Index) {
+        self.affine(&mut index.affine);
+        index.dynamic.iter_mut().for_each(|d| self.reg(&mut d.0));
+    }
+
+    fn statement(&mut self, stmt: &mut Stmt) {
+        match stmt {
+            Stmt::For(f) => {
+                f.start.iter_mut().for_each(|v| self.var(v));
+                let new = Var(self.next_var);
+                self.next_var += 1;
+                self.vars.insert(f.var, new);
+                f.var = new;
+                self.block(&mut f.body);
+            }
+            Stmt::Let(reg, inst) => {
+                match inst {
+                    Inst::Const(_) => {}
+                    Inst::Affine(affine) => self.affine(affine),
+                    Inst::Load(_, index) => self.index(index),
+                    Inst::Unary(_, x) | Inst::Cast(_, x) | Inst::Call(_, x) | Inst::Clamp(x, _) => {
+                        self.reg(x)
+                    }
+                    Inst::Binary(_, a, b) | Inst::Compare(_, a, b) => {
+                        [a, b].into_iter().for_each(|x| self.reg(x))
+                    }
+                    Inst::Select(c, a, b) => [c, a, b].into_iter().for_each(|x| self.reg(x)),
+                }
+                self.define(reg);
+            }
+            Stmt::Mut(reg, init) => {
+                self.reg(init);
+                self.define(reg);
+            }
+            Stmt::Set(a, b) | Stmt::Accumulate(a, _, b) => {
+                [a, b].into_iter().for_each(|x| self.reg(x))
+            }
+            Stmt::Store(_, index, value) => {
+                self.index(index);
+                self.reg(value);
+            }
+            Stmt::Block(b) => {
+                self.affine(&mut b.dst.1);
+                self.affine(&mut b.src.1);
+                b.until.iter_mut().for_each(|u| self.var(&mut u.0));
+            }
+            Stmt::Contract(c) => {
+                [&mut c.a.1, &mut c.b.1, &mut c.c.1].into_iter().for_each(|a| self.affine(a))
+            }
+            Stmt::Pack(p) => [&mut p.src.1, &mut p.dst.1].into_iter().for_each(|a| self.affine(a)),
+        }
+    }
 }
