@@ -4,9 +4,13 @@
 //! (weights, inputs, outputs); inside a running session values live in the arena instead.
 
 mod dtype;
+mod file;
+mod npy;
 mod shape;
 mod tensor;
 
 pub use dtype::DType;
+pub use file::{check_writable, write_atomic};
+pub use npy::{NpyError, NpyProblem};
 pub use shape::{MAX_BYTES, Shape, ShapeError};
 pub use tensor::{Data, DataMut, Tensor, TensorError};
