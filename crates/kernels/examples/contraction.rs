@@ -134,8 +134,12 @@ mod peak {
         sums.iter().flatten().sum()
     }
 
-    /// GFLOP/s.
+    /// GFLOP/s by `isa`, or by the widest there is where `isa` is the generic one.
     pub fn measure(isa: Isa) -> f64 {
+        let isa = match isa {
+            Isa::Generic => Isa::available().last().copied().unwrap_or(isa),
+            isa => isa,
+        };
         let (lanes, seconds) = match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(_) => (
