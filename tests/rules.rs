@@ -103,6 +103,7 @@ fn both_sides_of_every_rule_are_equal_bit_for_bit() {
         let examples = examples(rule);
         assert!(!examples.is_empty(), "rule `{}` has no example", rule.name);
         for before in examples {
+            kiln_graph::verify(&before).expect("a well-formed example");
             let (after, times) = simplify::apply(rule, &before).expect("a well-formed graph");
             assert!(times > 0, "rule `{}` does not apply to\n{before}", rule.name);
             kiln_graph::verify(&after).expect("a well-formed graph");

@@ -8,6 +8,7 @@
 //! one expanded. Forward nodes keep their order; the nodes of a backward graph stand where its
 //! first `grad` stood and carry the source locations of the forward nodes they come from.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use kiln_graph::op::Grad;
@@ -45,11 +46,11 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
             continue;
         }
         let (loss, x) = (operands[0], operands[1]);
-        if !gradients.contains_key(&loss) {
+        if let Entry::Vacant(slot) = gradients.entry(loss) {
             // What comes after the loss in the order is no part of it.
             let before = wanted[&loss].iter().filter(|w| w.index() < new.len());
             let targets: BTreeSet<NodeId> = before.map(|w| new[w.index()]).collect();
-            gradients.insert(loss, backward(&b, new[loss.index()], &targets, &graph, loss, notes)?);
+            slot.insert(backward(&b, new[loss.index()], &targets, &graph, loss, notes)?);
             if b.inspect(Graph::len) > notes.options.node_limit {
                 let limit = notes.options.node_limit;
                 return Err(PassError::limit(format!("gradients need more than {limit} nodes")));

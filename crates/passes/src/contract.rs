@@ -284,7 +284,8 @@ mod tests {
         // x[N, A] * weight[O, A] is [N, A, O]; summed over A.
         let g = contracted(graph(|b| {
             let (x, w) = (data(b, "x", &[4, 5]), data(b, "w", &[3, 5]));
-            let product = x.broadcast(&[4, 5, 3], &[0, 1]) * w.transpose(&[1, 0]).broadcast(&[4, 5, 3], &[1, 2]);
+            let product = x.broadcast(&[4, 5, 3], &[0, 1])
+                * w.transpose(&[1, 0]).broadcast(&[4, 5, 3], &[1, 2]);
             vec![product.sum(&[1])]
         }));
         let ops: Vec<&str> = g.ids().map(|id| g[id].op.name).collect();
@@ -350,7 +351,9 @@ mod tests {
         };
         assert_eq!(
             declined(|b| (data(b, "x", &[4, 5]) * data(b, "y", &[4, 5])).sum(&[1])),
-            ["not a matrix product: no axis is in one factor alone, which makes it an ordinary sum"]
+            [
+                "not a matrix product: no axis is in one factor alone, which makes it an ordinary sum"
+            ]
         );
         assert_eq!(
             declined(|b| (data(b, "x", &[4, 5]) * b.scalar(2.0)).sum(&[1])),
@@ -359,7 +362,8 @@ mod tests {
         assert_eq!(
             declined(|b| {
                 let (x, y) = (data(b, "x", &[4, 5]), data(b, "y", &[5]));
-                (x.broadcast(&[4, 5, 2, 3], &[0, 1]) * y.broadcast(&[4, 5, 2, 3], &[1])).sum(&[1, 2])
+                (x.broadcast(&[4, 5, 2, 3], &[0, 1]) * y.broadcast(&[4, 5, 2, 3], &[1]))
+                    .sum(&[1, 2])
             }),
             ["not a matrix product: it sums over an axis no factor has"]
         );
@@ -389,7 +393,10 @@ mod tests {
         });
         let (plain, _) = after(&autodiff::PASS, before.clone());
         let (g, notes) = after(&PASS, before);
-        assert_eq!(notes.remarks[0].reason, "not a matrix product: a gradient is taken by the product");
+        assert_eq!(
+            notes.remarks[0].reason,
+            "not a matrix product: a gradient is taken by the product"
+        );
         assert_same(&plain, &after(&autodiff::PASS, g).0, 1e-12);
     }
 

@@ -261,7 +261,8 @@ mod tests {
 
     #[test]
     fn passes_are_chosen_by_name_in_the_order_given() {
-        let names = |list: Vec<&'static Pass<Graph>>| list.iter().map(|p| p.name).collect::<Vec<_>>();
+        let names =
+            |list: Vec<&'static Pass<Graph>>| list.iter().map(|p| p.name).collect::<Vec<_>>();
         let chosen = select(GRAPH_PASSES, "dce, cse,dce").expect("known names");
         assert_eq!(names(chosen), ["dce", "cse", "dce"]);
         assert_eq!(names(select(GRAPH_PASSES, "").expect("no name")), [""; 0]);
@@ -269,11 +270,11 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_answered_with_the_nearest_and_the_list() {
-        let error = select(GRAPH_PASSES, "cse,simplfy").map(|_| ()).expect_err("no such pass");
+        let table: [&'static Pass<Graph>; 2] = [&crate::cse::PASS, &crate::simplify::PASS];
+        let error = select(&table, "cse,simplfy").map(|_| ()).expect_err("no such pass");
         assert_eq!(
             error.to_string(),
-            "unknown pass `simplfy`, did you mean `simplify`? (passes: contract, autodiff, fold, \
-             simplify, cse, dce, fuse)"
+            "unknown pass `simplfy`, did you mean `simplify`? (passes: cse, simplify)"
         );
     }
 
@@ -282,7 +283,8 @@ mod tests {
         let passes = select(GRAPH_PASSES, "fold,dce").expect("known names");
         let before = graph(|b| vec![b.data("x", DType::F32, &[]) * (b.scalar(2.0) + 1.0)]);
         let (mut notes, mut seen) = (Notes::default(), Vec::new());
-        run(&passes, before, &mut notes, &mut |name, g| seen.push((name, g.len()))).expect("succeeds");
+        run(&passes, before, &mut notes, &mut |name, g| seen.push((name, g.len())))
+            .expect("succeeds");
         assert_eq!(seen, [("fold", 3), ("dce", 3)]);
         let sizes: Vec<_> = notes.report.iter().map(|r| (r.pass, r.before, r.after)).collect();
         assert_eq!(sizes, [("fold", 5, 3), ("dce", 3, 3)]);
@@ -301,6 +303,9 @@ mod tests {
         let error = run(&[&BROKEN], Graph::new(), &mut Notes::default(), &mut |_, _| {});
         let error = error.expect_err("the output does not exist");
         assert!(error.defect);
-        assert_eq!(error.to_string(), "pass `broken`: left something malformed: %99 does not exist");
+        assert_eq!(
+            error.to_string(),
+            "pass `broken`: left something malformed: %99 does not exist"
+        );
     }
 }

@@ -1,8 +1,20 @@
 //! The rewrite rules of [`crate::simplify`], as data.
 
-use kiln_graph::op::Lower;
-use kiln_graph::{Builder, OpDef, Var, ops};
-use kiln_tensor::{DType, Data, Tensor};
+use kiln_graph::{Attrs, Builder, OpDef, Var, ops};
+use kiln_tensor::{DType, Tensor};
+
+mod numbers;
+mod views;
+
+use numbers::{
+    cast_none, constant_uniform, div_power_of_2, extremum_units, map_uniform, select_known,
+    sum_units, view_uniform,
+};
+use views::{
+    broadcast_broadcast, broadcast_units, concat_one, pad_none, pad_pad, reshape_none,
+    reshape_reshape, reverse_reverse, reverse_units, slice_all, slice_concat, slice_pad,
+    slice_slice, transpose_dot, transpose_transpose, transpose_units,
+};
 
 /// A rewrite that keeps every bit of every result.
 pub struct Rule {
@@ -60,6 +72,7 @@ const fn node(
 }
 
 /// Every rule. The first that matches a node is applied; its result is looked at again.
+#[expect(clippy::eq_op, reason = "some rules are about equal operands")]
 pub static RULES: &[Rule] = &[
     pattern("detach", ALL, |x, _, _| x.detach(), |x, _, _| x),
     pattern("neg-neg", NUMBERS, |x, _, _| -(-x), |x, _, _| x),
@@ -105,13 +118,13 @@ pub static RULES: &[Rule] = &[
         "cast-none",
         Some(&ops::CAST),
         cast_none,
-        &[|b| x(b).unary(&ops::CAST, kiln_graph::Attrs::new().with("dtype", DType::F32))],
+        &[|b| x(b).unary(&ops::CAST, Attrs::new().with("dtype", DType::F32))],
     ),
     node(
         "reshape-none",
         Some(&ops::RESHAPE),
         reshape_none,
-        &[|b| x(b).unary(&ops::RESHAPE, kiln_graph::Attrs::new().with("shape", &[4usize, 6][..]))],
+        &[|b| x(b).unary(&ops::RESHAPE, Attrs::new().with("shape", &[4usize, 6][..]))],
     ),
     node(
         "reshape-reshape",
@@ -135,8 +148,26 @@ pub static RULES: &[Rule] = &[
         transpose_units,
         &[
             |b| x(b).reshape(&[4, 1, 6]).transpose(&[1, 0, 2]),
+            |b| x(b).unary(&ops::TRANSPOSE, Attrs::new().with("perm", &[0usize, 1][..])),
+        ],
+    ),
+    // A product that is wanted transposed is computed so: what reads it can join its kernel.
+    node(
+        "transpose-dot",
+        Some(&ops::TRANSPOSE),
+        transpose_dot,
+        &[
             |b| {
-                x(b).unary(&ops::TRANSPOSE, kiln_graph::Attrs::new().with("perm", &[0usize, 1][..]))
+                let other = b.data("other", DType::F32, &[2, 4, 5]);
+                cube(b).dot(other).transpose(&[0, 2, 1])
+            },
+            |b| {
+                let dot = cube(b).dot(b.data("other", DType::F32, &[2, 4, 6]));
+                dot.reshape(&[2, 3, 2, 3]).transpose(&[0, 2, 3, 1])
+            },
+            |b| {
+                let dot = x(b).reshape(&[1, 4, 6]).dot(y(b).reshape(&[1, 6, 4]));
+                dot.reshape(&[2, 2, 4, 1]).transpose(&[2, 3, 0, 1])
             },
         ],
     ),
@@ -157,7 +188,7 @@ pub static RULES: &[Rule] = &[
         Some(&ops::SLICE),
         slice_all,
         &[|b| {
-            let attrs = kiln_graph::Attrs::new().with("start", &[0usize, 0][..]);
+            let attrs = Attrs::new().with("start", &[0usize, 0][..]);
             x(b).unary(
                 &ops::SLICE,
                 attrs.with("limit", &[4usize, 6][..]).with("step", &[1usize, 1][..]),
@@ -194,7 +225,7 @@ pub static RULES: &[Rule] = &[
         pad_none,
         &[|b| {
             let zeros = &[0usize, 0][..];
-            let attrs = kiln_graph::Attrs::new().with("low", zeros).with("high", zeros);
+            let attrs = Attrs::new().with("low", zeros).with("high", zeros);
             x(b).unary(&ops::PAD, attrs.with("interior", zeros).with("value", 0.0))
         }],
     ),
@@ -226,7 +257,7 @@ pub static RULES: &[Rule] = &[
         "concat-one",
         Some(&ops::CONCAT),
         concat_one,
-        &[|b| x(b).unary(&ops::CONCAT, kiln_graph::Attrs::new().with("axis", 1i64))],
+        &[|b| x(b).unary(&ops::CONCAT, Attrs::new().with("axis", 1i64))],
     ),
     node(
         "sum-units",
@@ -311,250 +342,4 @@ fn is(v: Var<'_>, op: &OpDef) -> bool {
 /// A list of whole numbers among the attributes.
 fn list(v: Var<'_>, name: &str) -> Vec<usize> {
     v.builder().inspect(|g| ops::rules::known(&g[v.id()].attrs, name))
-}
-
-/// The number that every element of the value is: a broadcast value of rank 0.
-fn uniform(v: Var<'_>) -> Option<Var<'_>> {
-    is(v, &ops::BROADCAST).then(|| operand(v)).filter(|x| x.shape().rank() == 0)
-}
-
-/// The elements of a constant of rank 0.
-fn known(v: Var<'_>) -> Option<Tensor> {
-    let tensor = |g: &kiln_graph::Graph| {
-        let node = &g[v.id()];
-        (node.op == &ops::CONSTANT && node.ty.shape.rank() == 0)
-            .then(|| Tensor::clone(node.attrs.tensor("value")))
-    };
-    v.builder().inspect(tensor)
-}
-
-fn select_known(v: Var<'_>) -> Option<Var<'_>> {
-    let [condition, yes, no] = operands(v)[..] else { return None };
-    let condition = match known(condition)?.data() {
-        Data::Bool(c) => c[0],
-        _ => return None,
-    };
-    let chosen = if condition { yes } else { no };
-    let shape = v.shape();
-    Some(if chosen.shape() == shape { chosen } else { chosen.broadcast(&shape, &[]) })
-}
-
-/// Both are the one exact quotient, rounded once.
-fn div_power_of_2(v: Var<'_>) -> Option<Var<'_>> {
-    let [x, divisor] = operands(v)[..] else { return None };
-    let divisor = known(divisor)?.as_f32()?[0];
-    let power = divisor.is_normal() && divisor.to_bits().trailing_zeros() >= 23;
-    (power && divisor.recip().is_normal()).then(|| x * divisor.recip())
-}
-
-fn cast_none(v: Var<'_>) -> Option<Var<'_>> {
-    Some(operand(v)).filter(|x| x.dtype() == v.dtype())
-}
-
-fn reshape_none(v: Var<'_>) -> Option<Var<'_>> {
-    Some(operand(v)).filter(|x| x.shape() == v.shape())
-}
-
-fn reshape_reshape(v: Var<'_>) -> Option<Var<'_>> {
-    let x = operand(v);
-    is(x, &ops::RESHAPE).then(|| operand(x).reshape(&v.shape()))
-}
-
-fn transpose_transpose(v: Var<'_>) -> Option<Var<'_>> {
-    let x = operand(v);
-    if !is(x, &ops::TRANSPOSE) {
-        return None;
-    }
-    let inner = list(x, "perm");
-    let perm: Vec<usize> = list(v, "perm").into_iter().map(|p| inner[p]).collect();
-    Some(operand(x).transpose(&perm))
-}
-
-fn transpose_units(v: Var<'_>) -> Option<Var<'_>> {
-    let x = operand(v);
-    let from = x.shape();
-    let wide: Vec<usize> = list(v, "perm").into_iter().filter(|&p| from[p] != 1).collect();
-    wide.is_sorted().then(|| x.reshape(&v.shape()))
-}
-
-fn broadcast_broadcast(v: Var<'_>) -> Option<Var<'_>> {
-    let x = operand(v);
-    if !is(x, &ops::BROADCAST) {
-        return None;
-    }
-    let outer = list(v, "axes");
-    let axes: Vec<usize> = list(x, "axes").into_iter().map(|a| outer[a]).collect();
-    Some(operand(x).broadcast(&v.shape(), &axes))
-}
-
-fn broadcast_units(v: Var<'_>) -> Option<Var<'_>> {
-    let (shape, axes) = (v.shape(), list(v, "axes"));
-    // A number stays a broadcast: other rules look for that.
-    let units = (0..shape.rank()).all(|a| axes.contains(&a) || shape[a] == 1);
-    (units && !axes.is_empty()).then(|| operand(v).reshape(&shape))
-}
-
-fn slice_all(v: Var<'_>) -> Option<Var<'_>> {
-    let whole = operand(v).shape() == v.shape();
-    whole.then(|| operand(v))
-}
-
-fn slice_slice(v: Var<'_>) -> Option<Var<'_>> {
-    let x = operand(v);
-    if !is(x, &ops::SLICE) {
-        return None;
-    }
-    let [start, step] = ["start", "step"].map(|n| (list(v, n), list(x, n)));
-    let shape = v.shape();
-    let (mut from, mut limit, mut by) = (Vec::new(), Vec::new(), Vec::new());
-    for axis in 0..shape.rank() {
-        let size = shape[axis];
-        if size == 0 {
-            return None;
-        }
-        let first = start.1[axis] + start.0[axis] * step.1[axis];
-        // The step of a single element does not matter and may be huge.
-        let stride = if size == 1 { 1 } else { step.0[axis] * step.1[axis] };
-        from.push(first);
-        limit.push(first + (size - 1) * stride + 1);
-        by.push(stride);
-    }
-    Some(operand(x).slice(&from, &limit, &by))
-}
-
-fn slice_pad(v: Var<'_>) -> Option<Var<'_>> {
-    let x = operand(v);
-    if !is(x, &ops::PAD) || list(x, "interior").iter().any(|&i| i != 0) {
-        return None;
-    }
-    let (low, inner) = (list(x, "low"), operand(x));
-    let (start, limit, size) = (list(v, "start"), list(v, "limit"), inner.shape());
-    let inside = |a: usize| start[a] >= low[a] && limit[a] <= low[a] + size[a];
-    if !(0..size.rank()).all(inside) {
-        return None;
-    }
-    let moved = |x: &[usize]| x.iter().zip(&low).map(|(x, l)| x - l).collect::<Vec<_>>();
-    Some(inner.slice(&moved(&start), &moved(&limit), &list(v, "step")))
-}
-
-fn slice_concat(v: Var<'_>) -> Option<Var<'_>> {
-    let x = operand(v);
-    if !is(x, &ops::CONCAT) {
-        return None;
-    }
-    let axis = x.builder().inspect(|g| g[x.id()].attrs.int("axis")) as usize;
-    let (mut start, mut limit) = (list(v, "start"), list(v, "limit"));
-    for part in operands(x) {
-        let size = part.shape()[axis];
-        if start[axis] < size {
-            let inside = limit[axis] <= size;
-            return inside.then(|| part.slice(&start, &limit, &list(v, "step")));
-        }
-        start[axis] -= size;
-        limit[axis] -= size;
-    }
-    None
-}
-
-fn pad_none(v: Var<'_>) -> Option<Var<'_>> {
-    let same = operand(v).shape() == v.shape();
-    same.then(|| operand(v))
-}
-
-fn pad_pad(v: Var<'_>) -> Option<Var<'_>> {
-    let x = operand(v);
-    if !is(x, &ops::PAD) || list(v, "interior").iter().any(|&i| i != 0) {
-        return None;
-    }
-    let value = |v: Var<'_>| v.builder().inspect(|g| g[v.id()].attrs.float("value"));
-    if value(v).to_bits() != value(x).to_bits() {
-        return None;
-    }
-    let both = |name: &str| {
-        list(v, name).iter().zip(list(x, name)).map(|(a, b)| a + b).collect::<Vec<_>>()
-    };
-    // Exactly representable, by the type rule.
-    Some(operand(x).pad(&both("low"), &both("high"), &list(x, "interior"), value(v) as f32))
-}
-
-fn reverse_units(v: Var<'_>) -> Option<Var<'_>> {
-    let (axes, shape) = (list(v, "axes"), v.shape());
-    let wide: Vec<usize> = axes.iter().copied().filter(|&a| shape[a] > 1).collect();
-    if wide.is_empty() {
-        return Some(operand(v));
-    }
-    (wide.len() < axes.len()).then(|| operand(v).reverse(&wide))
-}
-
-fn reverse_reverse(v: Var<'_>) -> Option<Var<'_>> {
-    let x = operand(v);
-    if !is(x, &ops::REVERSE) {
-        return None;
-    }
-    let (a, b) = (list(v, "axes"), list(x, "axes"));
-    let once = (0..v.shape().rank()).filter(|i| a.contains(i) != b.contains(i));
-    Some(operand(x).reverse(&once.collect::<Vec<_>>()))
-}
-
-fn concat_one(v: Var<'_>) -> Option<Var<'_>> {
-    match operands(v)[..] {
-        [one] => Some(one),
-        _ => None,
-    }
-}
-
-/// Whether the node reduces axes of one element only.
-fn reduces_units(v: Var<'_>) -> bool {
-    let shape = operand(v).shape();
-    list(v, "axes").into_iter().all(|a| shape[a] == 1)
-}
-
-/// A sum begins at 0, and 0 + -0 is 0.
-fn sum_units(v: Var<'_>) -> Option<Var<'_>> {
-    reduces_units(v).then(|| operand(v).reshape(&v.shape()) + 0.0)
-}
-
-fn extremum_units(v: Var<'_>) -> Option<Var<'_>> {
-    reduces_units(v).then(|| operand(v).reshape(&v.shape()))
-}
-
-fn constant_uniform(v: Var<'_>) -> Option<Var<'_>> {
-    fn first<T: Copy>(v: &[T], same: impl Fn(T, T) -> bool) -> Option<T> {
-        let first = *v.first()?;
-        v.iter().all(|&x| same(x, first)).then_some(first)
-    }
-    let shape = v.shape();
-    if shape.rank() == 0 {
-        return None;
-    }
-    let tensor = v.builder().inspect(|g| g[v.id()].attrs.tensor("value").clone());
-    let number = match tensor.data() {
-        Data::F32(v) => Data::F32(vec![first(v, |a, b| a.to_bits() == b.to_bits())?]),
-        Data::I32(v) => Data::I32(vec![first(v, |a, b| a == b)?]),
-        Data::Bool(v) => Data::Bool(vec![first(v, |a, b| a == b)?]),
-    };
-    let number = Tensor::new(kiln_tensor::Shape::scalar(), number).ok()?;
-    Some(v.builder().constant(number).broadcast(&shape, &[]))
-}
-
-/// Operands of element-wise operators may be numbers: what every element is need not be an array.
-fn map_uniform(v: Var<'_>) -> Option<Var<'_>> {
-    let b = v.builder();
-    let (op, attrs) = b.inspect(|g| (g[v.id()].op, g[v.id()].attrs.clone()));
-    let operands = operands(v);
-    if !matches!(op.lower, Lower::Map(_)) || !operands.iter().any(|&x| uniform(x).is_some()) {
-        return None;
-    }
-    let numbers: Vec<Var<'_>> = operands.iter().map(|&x| uniform(x).unwrap_or(x)).collect();
-    let result = b.try_op(op, attrs, &numbers).ok()?;
-    Some(if result.shape().rank() == 0 { result.broadcast(&v.shape(), &[]) } else { result })
-}
-
-fn view_uniform(v: Var<'_>) -> Option<Var<'_>> {
-    let view =
-        v.builder().inspect(|g| matches!(g[v.id()].op.lower, Lower::View(_) | Lower::Reshape));
-    if !view {
-        return None;
-    }
-    Some(uniform(operand(v))?.broadcast(&v.shape(), &[]))
 }

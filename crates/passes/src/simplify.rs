@@ -184,12 +184,16 @@ mod tests {
 
     #[test]
     fn chains_of_100000_operators_take_linear_time() {
-        let (g, _) = after(&PASS, graph(|b| {
-            let x = b.data("x", DType::F32, &[2, 3]);
-            let flat = (0..50_000).fold(x, |y, i| y.reshape(&[1 + i % 2, 6 / (1 + i % 2)]));
-            let turned = (0..50_000).fold(flat.reshape(&[2, 3]), |y, _| y.transpose(&[1, 0]) * 1.0);
-            vec![turned]
-        }));
+        let (g, _) = after(
+            &PASS,
+            graph(|b| {
+                let x = b.data("x", DType::F32, &[2, 3]);
+                let flat = (0..50_000).fold(x, |y, i| y.reshape(&[1 + i % 2, 6 / (1 + i % 2)]));
+                let turned =
+                    (0..50_000).fold(flat.reshape(&[2, 3]), |y, _| y.transpose(&[1, 0]) * 1.0);
+                vec![turned]
+            }),
+        );
         assert_eq!((count(&g, "reshape"), count(&g, "transpose"), g.len()), (0, 0, 1), "{g}");
     }
 }
