@@ -24,6 +24,9 @@ pub static PASS: Pass<Graph> = Pass { name: "fuse", doc: "group nodes into kerne
 /// A kernel computes at most this many nodes: its compile time and registers are bounded.
 const MAX_NODES: u32 = 64;
 
+/// Cheap instructions in a row that are computed again rather than stored.
+const MAX_STEPS: u32 = 2;
+
 /// A kernel stores at most this many nodes.
 const MAX_ROOTS: usize = 4;
 
@@ -56,13 +59,17 @@ fn choose(graph: &Graph, notes: &mut Notes) -> Vec<bool> {
     let mut stored = vec![false; n];
     // How often an element of the node would be computed, over all, if it had no buffer.
     let mut evaluations = vec![0f64; n];
+    // How many instructions in a row are computed again above the node.
+    let mut steps = vec![0u32; n];
     for id in graph.ids().rev() {
         let i = id.index();
         if !facts.live[i] || matches!(graph[id].op.lower, Lower::Leaf) {
             continue;
         }
         let elements = graph[id].ty.shape.elements() as f64;
-        let repeated = evaluations[i] > elements && !is_cheap(graph, id);
+        let again = evaluations[i] > elements;
+        let repeated =
+            again && !is_view(graph, id) && !(is_cheap(graph, id) && steps[i] < MAX_STEPS);
         stored[i] = facts.forced[i].is_some() || repeated;
         if let Some(reason) = facts.forced[i] {
             notes.remark(graph, id, reason);
@@ -77,7 +84,12 @@ fn choose(graph: &Graph, notes: &mut Notes) -> Vec<bool> {
         }
         let runs = if stored[i] { elements } else { evaluations[i] };
         let per_element = reads_per_element(graph, id);
+        let steps_below = match (stored[i], again) {
+            (true, _) => 0,
+            (false, again) => steps[i] + u32::from(again && !is_free(graph, id)),
+        };
         for operand in graph.operands(id) {
+            steps[operand.index()] = steps[operand.index()].max(steps_below);
             let reads = match graph[id].op.lower {
                 Lower::Place(_, _) => graph[operand].ty.shape.elements() as f64,
                 Lower::Scatter(s) => {
@@ -149,7 +161,7 @@ fn facts(graph: &Graph) -> Facts {
 
 /// The first node that is no view or has a buffer, from `id` down.
 fn under_views(graph: &Graph, mut id: NodeId, has_buffer: impl Fn(NodeId) -> bool) -> NodeId {
-    while matches!(graph[id].op.lower, Lower::View(_) | Lower::Reshape) && !has_buffer(id) {
+    while is_view(graph, id) && !has_buffer(id) {
         id = graph.operands(id)[0];
     }
     id
@@ -184,36 +196,31 @@ fn continues(graph: &Graph, value: NodeId, user: NodeId) -> bool {
     }
 }
 
-/// Whether computing an element twice costs less than a buffer: at most two cheap instructions on
-/// at most one array.
+fn is_view(graph: &Graph, id: NodeId) -> bool {
+    matches!(graph[id].op.lower, Lower::View(_) | Lower::Reshape)
+}
+
+/// Whether computing an element again costs nothing but what its operands cost.
+fn is_free(graph: &Graph, id: NodeId) -> bool {
+    let is_index = matches!(graph[id].op.lower, Lower::Element(_)) && graph.operands(id).is_empty();
+    is_index || is_view(graph, id)
+}
+
+/// Whether computing an element again costs less than a buffer: one instruction on at most one
+/// array of the node's size.
 fn is_cheap(graph: &Graph, id: NodeId) -> bool {
-    let mut cost = 0;
-    let mut arrays = 0;
-    let mut open = vec![id];
-    while let Some(id) = open.pop() {
-        let node = &graph[id];
-        match node.op.lower {
-            Lower::Leaf if node.ty.shape.rank() == 0 => {}
-            Lower::Leaf => arrays += 1,
-            Lower::View(_) | Lower::Reshape => open.extend(graph.operands(id)),
-            Lower::Map(_) if cost < 2 && !is_transcendental(graph, id) => {
-                cost += 1;
-                // Operands beyond the first step are taken to be buffers.
-                for operand in graph.operands(id) {
-                    match graph[operand].op.lower {
-                        Lower::View(_) | Lower::Reshape | Lower::Leaf => open.push(operand),
-                        _ => arrays += 1,
-                    }
-                }
-            }
-            Lower::Element(_) if graph.operands(id).is_empty() => cost += 1,
-            _ => return false,
+    let operands = graph.operands(id);
+    match graph[id].op.lower {
+        Lower::Map(_) => {
+            let elements = graph[id].ty.shape.elements();
+            let large = operands.iter().filter(|&&o| {
+                let base = under_views(graph, o, |_| false);
+                2 * graph[base].ty.shape.elements() > elements
+            });
+            !is_transcendental(graph, id) && large.count() <= 1
         }
-        if arrays > 1 || cost > 2 {
-            return false;
-        }
+        _ => false,
     }
-    true
 }
 
 fn is_transcendental(graph: &Graph, id: NodeId) -> bool {

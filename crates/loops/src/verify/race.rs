@@ -163,6 +163,9 @@ fn impossible(unknowns: Vec<Unknown>, constant: i128) -> bool {
     }
     let mut unknowns: Vec<Unknown> =
         sums.into_iter().rev().map(|(c, (from, to))| (c, from, to)).collect();
+    if by_residue(&unknowns, constant) {
+        return true;
+    }
     let least = |u: &Unknown| u.0 * u.1;
     let greatest = |u: &Unknown| u.0 * u.2;
     let mut low = constant + unknowns.iter().map(least).sum::<i128>();
@@ -190,6 +193,26 @@ fn impossible(unknowns: Vec<Unknown>, constant: i128) -> bool {
         }
     }
     false
+}
+
+/// Whether the unknowns of small coefficients never add up to a multiple of what the coefficients of
+/// all others have in common. `unknowns` have positive coefficients, descending.
+fn by_residue(unknowns: &[Unknown], constant: i128) -> bool {
+    let (mut low, mut high) = (constant, constant);
+    for split in (1..unknowns.len()).rev() {
+        let (c, from, to) = unknowns[split];
+        (low, high) = (low + c * from, high + c * to);
+        let common = unknowns[..split].iter().fold(0, |g, u| gcd(g, u.0));
+        // The least multiple not below `low` is above `high`.
+        if common > 0 && ceil_div(low, common) * common > high {
+            return true;
+        }
+    }
+    false
+}
+
+fn gcd(a: i128, b: i128) -> i128 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 fn ceil_div(n: i128, d: i128) -> i128 {
