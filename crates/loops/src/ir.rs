@@ -123,8 +123,10 @@ pub enum LoopKind {
     /// Iterations are independent and are handed out to threads.
     Parallel,
     /// Iterations are independent but for [`Stmt::Accumulate`]; consecutive ones may share vector
-    /// registers. The body holds no parallel or vector loop, no [`Stmt::Mut`]-[`Stmt::Set`] pair
-    /// that crosses the loop, and every access is affine with coefficient 0 or 1 in the variable.
+    /// registers. The step is 1. The body holds no parallel or vector loop, no loop that starts at
+    /// the variable, no block statement, no [`Stmt::Mut`]-[`Stmt::Set`] pair that crosses the loop
+    /// and no read of a register that it accumulates; every access is affine with coefficient 0 or
+    /// 1 in the variable.
     Vector,
 }
 
@@ -339,9 +341,9 @@ names! {
         Div = "div",
         /// Remainder with the sign of the dividend (i32), 0 where the divisor is 0.
         Rem = "rem",
-        /// The greater; NaN if either is.
+        /// The greater, the second if they are equal (0 and -0); NaN if either is.
         Max = "max",
-        /// The smaller; NaN if either is.
+        /// The smaller, the second if they are equal (0 and -0); NaN if either is.
         Min = "min",
         /// Bitwise (i32) or logical (bool).
         And = "and",
