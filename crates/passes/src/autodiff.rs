@@ -22,6 +22,9 @@ use crate::rewrite;
 pub static PASS: Pass<Graph> =
     Pass { name: "autodiff", doc: "expand gradients into the backward graph", run };
 
+/// Nodes below all losses together, as a multiple of the limit on nodes.
+const MAX_VISITS: usize = 4;
+
 fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
     // The values each loss is differentiated by; ids of the graph as it came.
     let mut wanted: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
@@ -36,6 +39,7 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
     let b = Builder::new();
     let mut new: Vec<NodeId> = Vec::with_capacity(graph.len());
     let mut gradients: HashMap<NodeId, HashMap<NodeId, NodeId>> = HashMap::new();
+    let mut visited = 0;
     for id in graph.ids() {
         let operands = graph.operands(id);
         if graph[id].op != &ops::GRAD {
@@ -50,10 +54,14 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
             // What comes after the loss in the order is no part of it.
             let before = wanted[&loss].iter().filter(|w| w.index() < new.len());
             let targets: BTreeSet<NodeId> = before.map(|w| new[w.index()]).collect();
-            slot.insert(backward(&b, new[loss.index()], &targets, &graph, loss, notes)?);
-            if b.inspect(Graph::len) > notes.options.node_limit {
-                let limit = notes.options.node_limit;
+            let path = b.inspect(|g| path(g, new[loss.index()], &targets, &mut visited));
+            slot.insert(backward(&b, &path, &targets, (&graph, loss), notes)?);
+            let limit = notes.options.node_limit;
+            if b.inspect(Graph::len) > limit {
                 return Err(PassError::limit(format!("gradients need more than {limit} nodes")));
+            }
+            if visited > MAX_VISITS * limit {
+                return Err(PassError::limit("too many losses share too large a graph"));
             }
         }
         b.locate(graph[id].locations.clone());
@@ -74,22 +82,22 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
     rewrite::sweep(&b.finish()?)
 }
 
-/// Builds the gradients of `loss` with respect to those `targets` it depends on.
+/// Builds the gradients of the loss with respect to those `targets` it depends on, given the
+/// [`path`] from one to the other.
 ///
-/// `source` and `source_loss` are the graph the pass was given and the loss there, for remarks.
+/// `source` is the loss in the graph the pass was given, for remarks.
 fn backward(
     b: &Builder,
-    loss: NodeId,
+    path: &BTreeSet<NodeId>,
     targets: &BTreeSet<NodeId>,
-    source: &Graph,
-    source_loss: NodeId,
+    source: (&Graph, NodeId),
     notes: &mut Notes,
 ) -> Result<HashMap<NodeId, NodeId>, PassError> {
-    let path = b.inspect(|g| path(g, loss, targets));
     let mut found = HashMap::new();
     // Contributions to the gradient with respect to each node, from its users, latest user first.
     let mut open: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
-    if path.contains(&loss) {
+    // Every node on the path stands before the loss.
+    if let Some(&loss) = path.last() {
         b.locate(b.inspect(|g| g[loss].locations.clone()));
         open.insert(loss, vec![b.scalar(1.0).id()]);
     }
@@ -132,21 +140,28 @@ fn backward(
     let missing = targets.len() - found.len();
     if missing > 0 {
         notes.remark(
-            source,
-            source_loss,
+            source.0,
+            source.1,
             format!("{missing} of {} gradients are zero: no differentiable path", targets.len()),
         );
     }
     Ok(found)
 }
 
-/// The nodes that lie on a differentiable path from one of `targets` to `loss`, both included.
-fn path(graph: &Graph, loss: NodeId, targets: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+/// The nodes that lie on a differentiable path from one of `targets` to `loss`, both included;
+/// none if there is no path. Counts the nodes it has `visited`.
+fn path(
+    graph: &Graph,
+    loss: NodeId,
+    targets: &BTreeSet<NodeId>,
+    visited: &mut usize,
+) -> BTreeSet<NodeId> {
     let mut ancestors = BTreeSet::from([loss]);
     let mut open = vec![loss];
     while let Some(id) = open.pop() {
         open.extend(graph.operands(id).into_iter().filter(|&o| ancestors.insert(o)));
     }
+    *visited += ancestors.len();
     let mut path = BTreeSet::new();
     for id in ancestors {
         let through =
@@ -155,7 +170,7 @@ fn path(graph: &Graph, loss: NodeId, targets: &BTreeSet<NodeId>) -> BTreeSet<Nod
             path.insert(id);
         }
     }
-    path
+    if path.contains(&loss) { path } else { BTreeSet::new() }
 }
 
 #[cfg(test)]
@@ -276,6 +291,19 @@ mod tests {
         let (expanded, _) = after(&PASS, g);
         assert_eq!(count(&expanded, "neg"), 100_000, "forward is not needed");
         assert_eq!(values(&expanded).outputs["0"].data, [1.0]);
+    }
+
+    #[test]
+    fn losses_over_one_large_graph_are_bounded() {
+        let g = graph(|b| {
+            let x = b.data("x", DType::F32, &[]);
+            let large = (0..3000).fold(x, |y, _| -y).detach();
+            (0..20).map(|i| (large + i as f32).grad(x)).collect()
+        });
+        let mut notes = Notes::default();
+        notes.options.node_limit = 10_000;
+        let error = (PASS.run)(g, &mut notes).expect_err("60,000 nodes are below the losses");
+        assert_eq!(error.message, "too many losses share too large a graph");
     }
 
     #[test]
