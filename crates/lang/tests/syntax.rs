@@ -28,6 +28,15 @@ fn shape(text: &str) -> String {
 fn printing_then_parsing_gives_the_same_tree() {
     let ast = good(SAMPLE);
     assert_eq!(ast.items.len(), 12);
+    // Nothing but comments and parentheses that say nothing is lost.
+    let words = |text: &str| {
+        let lines = text.lines().map(|l| l.split('#').next().unwrap_or_default());
+        lines
+            .flat_map(str::chars)
+            .filter(|c| !c.is_whitespace() && !"()".contains(*c))
+            .collect::<String>()
+    };
+    assert_eq!(words(&print(&ast)), words(SAMPLE));
     assert_eq!(good(&print(&ast)), ast);
     assert_eq!(good(&format(SAMPLE, "x").unwrap()), ast);
 }

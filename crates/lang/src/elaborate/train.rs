@@ -1,0 +1,608 @@
+//! Train sections: keys, loss, metrics, gradients, the optimizer.
+
+use std::collections::{BTreeMap, HashMap};
+
+use kiln_graph::InputKind;
+use kiln_tensor::DType;
+
+use super::call::call_text;
+use super::data::{DataSource, Field, Training};
+use super::frame::{CallSite, Frame};
+use super::options::Options;
+use super::value::{Arg, Function, Target, Tensor, Value, type_text};
+use super::variable::Declared;
+use super::{Elaborator, Eval, Kind, shared};
+use crate::ast::{DefinitionKind, Expr, ExprKind, Ident, Param};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::module::{DefId, name_span};
+use crate::parse::parse_expr;
+use crate::span::{Sources, Span};
+use crate::suggest::nearest;
+
+/// The keys of a train section.
+const KEYS: [&str; 12] = [
+    "data",
+    "validate",
+    "loss",
+    "metrics",
+    "init",
+    "optimizer",
+    "clip_norm",
+    "batch",
+    "epochs",
+    "seed",
+    "memory",
+    "checkpoint",
+];
+
+/// Keys that `--set` may give a model without a train section.
+const FREE_KEYS: [&str; 3] = ["init", "batch", "seed"];
+
+/// A `key=value` of the command line, parsed.
+pub(super) struct Binding {
+    key: Ident,
+    value: Expr,
+}
+
+impl Binding {
+    /// Parses the values; each becomes a source of its own, so that messages can point into it.
+    pub fn parse(options: &Options, sources: &mut Sources) -> Result<Vec<Binding>, Diagnostics> {
+        let mut bindings = Vec::new();
+        let mut errors = Vec::new();
+        for (key, text) in &options.bindings {
+            let file = sources.add(&format!("--set {key}"), text);
+            let span = Span { file, start: 0, end: text.len() as u32 };
+            match parse_expr(text, file) {
+                Ok(value) => {
+                    bindings.push(Binding { key: Ident { node: key.clone(), span }, value })
+                }
+                Err(list) => errors.extend(list),
+            }
+        }
+        if errors.is_empty() {
+            Ok(bindings)
+        } else {
+            Err(Diagnostics::new(errors, sources.clone()))
+        }
+    }
+}
+
+/// The keys of a train section with the command line's over them, and what else the command line binds.
+pub(super) struct Settings<'a> {
+    keys: BTreeMap<&'a str, &'a Expr>,
+    /// Hyper-parameters of the model.
+    pub hyper: BTreeMap<&'a str, &'a Expr>,
+    /// Sizes of axes of the model's inputs.
+    pub axes: BTreeMap<&'a str, (usize, Span)>,
+    /// Where the train section stands, if there is one.
+    section: Option<Span>,
+}
+
+impl Settings<'_> {
+    /// Whether the model has a train section.
+    pub fn is_trained(&self) -> bool {
+        self.section.is_some()
+    }
+}
+
+impl<'a, 'b> Elaborator<'a, 'b> {
+    /// Sorts keys and bindings, and checks that each means something.
+    pub(super) fn settings(&mut self, id: DefId, bindings: &'a [Binding]) -> Eval<Settings<'a>> {
+        let model = &self.module.definition(id).node;
+        let section = self.module.train(&model.name.node);
+        let mut settings = Settings {
+            keys: BTreeMap::new(),
+            hyper: BTreeMap::new(),
+            axes: BTreeMap::new(),
+            section: section.map(|s| s.span),
+        };
+        let mut wrong = false;
+        for (key, value) in section.iter().flat_map(|s| &s.node.settings) {
+            if !KEYS.contains(&key.node.as_str()) {
+                let mut d = Diagnostic::new(
+                    Code::Name,
+                    format!("a train section has no key `{}`", key.node),
+                )
+                .label(key.span, "");
+                d = match nearest(&key.node, KEYS) {
+                    Some(near) => d.help(format!("did you mean `{near}`?")),
+                    None => d.help(format!("the keys are {}", KEYS.join(", "))),
+                };
+                wrong |= self.fail::<()>(d).is_err();
+            } else if let Some(first) = settings.keys.insert(&key.node, value) {
+                let d =
+                    Diagnostic::new(Code::Name, format!("the key `{}` is given twice", key.node))
+                        .label(key.span, "the second time")
+                        .label(first.span, "the first time");
+                wrong |= self.fail::<()>(d).is_err();
+            }
+        }
+        let (hyper, inputs): (&'a [Param], &'a [Param]) = match model.params.as_slice() {
+            [inputs] => (&[], inputs),
+            [hyper, inputs, ..] => (hyper, inputs),
+            [] => (&[], &[]),
+        };
+        let axes: Vec<&'a str> = inputs
+            .iter()
+            .filter_map(|p| p.ty.as_ref()?.axes.as_ref())
+            .flat_map(|b| &b.left)
+            .filter_map(|item| match (&item.name, &item.value.node) {
+                (Some(name), _) => Some(name.node.as_str()),
+                (None, ExprKind::Name(name)) => Some(name.as_str()),
+                _ => None,
+            })
+            .collect();
+        let keys: &[&str] = if section.is_some() { &KEYS } else { &FREE_KEYS };
+        for binding in bindings {
+            let key = binding.key.node.as_str();
+            let parameter = hyper.iter().find(|p| p.name.node == key);
+            if let Some(known) = keys.iter().find(|k| **k == key) {
+                settings.keys.insert(known, &binding.value);
+            } else if let Some(parameter) = parameter {
+                settings.hyper.insert(&parameter.name.node, &binding.value);
+            } else if let Some(axis) = axes.iter().find(|a| **a == key) {
+                let value = self.expr(&binding.value)?;
+                let size = self.size(&value, binding.value.span)?;
+                settings.axes.insert(axis, (size, binding.value.span));
+            } else {
+                let mut d = Diagnostic::new(
+                    Code::Name,
+                    format!("nothing is called `{key}` that could be set"),
+                )
+                .label(binding.key.span, "");
+                let names = keys.iter().copied().chain(hyper.iter().map(|p| p.name.node.as_str()));
+                let names: Vec<&str> = names.chain(axes.iter().copied()).collect();
+                d = match nearest(key, names.iter().copied()) {
+                    Some(near) => d.help(format!("did you mean `{near}`?")),
+                    None => d.help(format!("it can be one of {}", names.join(", "))),
+                };
+                wrong |= self.fail::<()>(d).is_err();
+            }
+        }
+        if wrong {
+            return Err(super::Stop);
+        }
+        // A batch is as many examples as N says, where both could be given.
+        if let (Some(batch), false) = (settings.keys.get("batch"), settings.axes.contains_key("N"))
+            && self.kind != Kind::Inference
+            && axes.contains(&"N")
+        {
+            let value = self.expr(batch)?;
+            let size = self.size(&value, batch.span)?;
+            settings.axes.insert("N", (size, batch.span));
+        }
+        if self.kind != Kind::Inference && axes.contains(&"N") {
+            settings.axes.entry("N").or_insert((1, model.name.span));
+        }
+        Ok(settings)
+    }
+
+    /// The part of a train section that the trainer needs; nothing without a section or its `data`.
+    pub(super) fn plain(&mut self, settings: &Settings<'a>) -> Eval<Option<Training>> {
+        let Some(data) = self.data_source(settings, "data")? else { return Ok(None) };
+        let validate = self.data_source(settings, "validate")?;
+        let batch = settings.axes.get("N").map_or(1, |(size, _)| *size);
+        let epochs = self.whole_setting(settings, "epochs", 1)?.unwrap_or(1);
+        let seed = self.seed_setting(settings)?;
+        let memory = self.whole_setting(settings, "memory", 1)?;
+        let checkpoint = match settings.keys.get("checkpoint") {
+            None => None,
+            Some(expr) => match self.expr(expr)? {
+                Value::Checkpoint(rule) => Some(rule),
+                other => {
+                    let message = format!("`checkpoint` is a rule, not {}", other.kind());
+                    return self.error(
+                        Code::Type,
+                        expr.span,
+                        message,
+                        "for example every(1, \"epoch\", keep=3)",
+                    );
+                }
+            },
+        };
+        Ok(Some(Training { data, validate, batch, epochs, seed, memory, checkpoint }))
+    }
+
+    fn data_source(&mut self, settings: &Settings<'a>, key: &str) -> Eval<Option<DataSource>> {
+        let Some(expr) = settings.keys.get(key) else { return Ok(None) };
+        match self.expr(expr)? {
+            Value::Data(source) => Ok(Some((*source).clone())),
+            other => {
+                let message = format!("`{key}` is a data set, not {}", other.kind());
+                self.error(
+                    Code::Type,
+                    expr.span,
+                    message,
+                    "for example mnist(\"data/mnist\", split=\"train\")",
+                )
+            }
+        }
+    }
+
+    fn whole_setting(
+        &mut self,
+        settings: &Settings<'a>,
+        key: &str,
+        least: u64,
+    ) -> Eval<Option<u64>> {
+        let Some(expr) = settings.keys.get(key) else { return Ok(None) };
+        match self.expr(expr)? {
+            Value::Int(x) if u64::try_from(x).is_ok_and(|x| x >= least) => Ok(Some(x as u64)),
+            other => {
+                let message = format!(
+                    "`{key}` must be a whole number of at least {least}, not {}",
+                    other.text()
+                );
+                self.error(Code::Value, expr.span, message, "")
+            }
+        }
+    }
+
+    fn seed_setting(&mut self, settings: &Settings<'a>) -> Eval<u32> {
+        let seed = self.whole_setting(settings, "seed", 0)?.unwrap_or(0);
+        match u32::try_from(seed) {
+            Ok(seed) => Ok(seed),
+            Err(_) => {
+                let span = settings.keys.get("seed").map_or(Span::default(), |e| e.span);
+                self.error(Code::Value, span, format!("`seed` must be below 2^32, not {seed}"), "")
+            }
+        }
+    }
+
+    /// What a network needs before its model runs: the seed, the step and the initialiser of weights.
+    pub(super) fn prepare(&mut self, settings: &Settings<'a>) -> Eval<()> {
+        self.seed = self.seed_setting(settings)?;
+        self.default_init = match settings.keys.get("init") {
+            Some(expr) => match self.expr(expr)? {
+                value @ Value::Function(_) => value,
+                other => {
+                    let message = format!("`init` is an initialiser, not {}", other.kind());
+                    return self.error(Code::Type, expr.span, message, "for example xavier()");
+                }
+            },
+            None => {
+                let xavier = self.module.find(self.module.root(), "xavier");
+                xavier.map_or(Value::Poison, |id| {
+                    let target = Target::Definition(id);
+                    let hyper = Some([].into());
+                    Value::Function(Function { target, axes: None, hyper, layer: None })
+                })
+            }
+        };
+        if self.kind.is_training() && settings.is_trained() {
+            let span = settings.section.unwrap_or_default();
+            self.locate(span);
+            let var = self.builder.input("step", InputKind::Slot, DType::I32, &[]);
+            let step = self.tensor(var, Vec::new(), span);
+            let next = self.tensor(step.var + step.var.scalar_like(1.0), Vec::new(), span);
+            let start = self.scalar(0.0, DType::I32, span);
+            self.variable_index.insert("step".to_string(), self.variables.len());
+            self.variables.push(Declared {
+                name: "step".to_string(),
+                kind: InputKind::Slot,
+                input: step.clone(),
+                next: Some(next),
+                start: Some(start),
+                span,
+            });
+            self.step = Some(step);
+        }
+        Ok(())
+    }
+
+    /// Checks that the data set has what the model's input takes.
+    pub(super) fn check_field(
+        &mut self,
+        name: &Ident,
+        t: &Tensor<'b>,
+        training: &Training,
+    ) -> Eval<()> {
+        let kind = training.data.kind;
+        let Some(field) = kind.fields.iter().find(|f| f.name == name.node) else {
+            let fields: Vec<&str> = kind.fields.iter().map(|f| f.name).collect();
+            let message =
+                format!("`{}` has no field `{}` for the model's input", kind.name, name.node);
+            let d = Diagnostic::new(Code::Name, message)
+                .label(training.data.span, format!("it has {}", fields.join(" and ")))
+                .label(name.span, "the input");
+            return self.fail(d);
+        };
+        let fits = t.dtype == field.dtype
+            && t.axes.iter().zip(t.shape.iter()).all(|(a, s)| {
+                &**a == "N" || field.axes.iter().any(|(b, size)| &**a == *b && size == s)
+            })
+            && t.axes.len() == field.axes.len() + 1;
+        if fits {
+            return Ok(());
+        }
+        let d =
+            Diagnostic::new(Code::Shape, format!("the data do not fit the input `{}`", name.node))
+                .label(training.data.span, format!("`{}` gives {}", kind.name, field_text(field)))
+                .label(name.span, format!("the input is {}", t.type_text()));
+        self.fail(d)
+    }
+
+    /// `data.label`.
+    pub(super) fn data_field(&mut self, source: &DataSource, name: &Ident) -> Eval<Value<'b>> {
+        let Some(field) = source.kind.fields.iter().find(|f| f.name == name.node) else {
+            let names = source.kind.fields.iter().map(|f| f.name);
+            let mut d = Diagnostic::new(
+                Code::Name,
+                format!("`{}` has no field `{}`", source.kind.name, name.node),
+            )
+            .label(name.span, "");
+            d = match nearest(&name.node, names.clone()) {
+                Some(near) => d.help(format!("did you mean `{near}`?")),
+                None => d.help(format!("it has {}", names.collect::<Vec<_>>().join(" and "))),
+            };
+            return self.fail(d);
+        };
+        if let Some(t) = self.inputs.get(field.name) {
+            return Ok(Value::Tensor(t.clone()));
+        }
+        let batch = self.batch;
+        let dims: Vec<usize> =
+            std::iter::once(batch).chain(field.axes.iter().map(|(_, s)| *s)).collect();
+        let axes: Vec<_> =
+            std::iter::once("N").chain(field.axes.iter().map(|(a, _)| *a)).map(shared).collect();
+        let shape = self.shape(&axes, &dims, name.span)?;
+        self.locate(name.span);
+        let var = self.builder.data(field.name, field.dtype, &shape);
+        let t = self.tensor(var, axes, name.span);
+        self.inputs.insert(field.name.to_string(), t.clone());
+        Ok(Value::Tensor(t))
+    }
+
+    /// Loss, metrics and, in a training graph, the updates; gives the named results.
+    pub(super) fn train(
+        &mut self,
+        settings: &Settings<'a>,
+        results: Vec<(String, Tensor<'b>)>,
+    ) -> Eval<Vec<(String, Tensor<'b>)>> {
+        let section = settings.section.unwrap_or_default();
+        self.batch = settings.axes.get("N").map_or(1, |(size, _)| *size);
+        let names: Vec<String> = results.iter().map(|(name, _)| name.clone()).collect();
+        for (name, t) in results {
+            self.frame_mut().results.insert(name, Value::Tensor(t));
+        }
+        if let Some(expr) = settings.keys.get("data") {
+            let data = self.expr(expr)?;
+            self.frame_mut().results.insert("data".to_string(), data);
+        }
+        let Some(loss_expr) = settings.keys.get("loss") else {
+            let d = Diagnostic::new(Code::Name, "the train section has no `loss`")
+                .label(section, "")
+                .help(format!(
+                    "loss = cross_entropy({}, data.label)",
+                    names.first().map_or("logits", String::as_str)
+                ));
+            return self.fail(d);
+        };
+        let loss = self.number_result("loss", loss_expr)?;
+        let mut outputs = vec![("loss".to_string(), loss.clone())];
+        for (name, expr) in self.metrics(settings)? {
+            let value = self.number_result(&name, expr)?;
+            outputs.push((name, value));
+        }
+        if self.kind.is_training() {
+            outputs.extend(self.updates(settings, &loss)?);
+        }
+        Ok(outputs)
+    }
+
+    /// A loss or metric: one real number.
+    fn number_result(&mut self, name: &str, expr: &'a Expr) -> Eval<Tensor<'b>> {
+        match self.expr(expr)? {
+            Value::Tensor(t) if t.axes.is_empty() => Ok(self.cast(&t, DType::F32)),
+            Value::Tensor(t) => {
+                let d = Diagnostic::new(Code::Shape, format!("`{name}` must be a single number"))
+                    .label(expr.span, t.type_text())
+                    .help("take its mean(...)");
+                self.fail(d)
+            }
+            other => {
+                let message = format!(
+                    "`{name}` must be computed from the model's results, not {}",
+                    other.kind()
+                );
+                self.error(Code::Type, expr.span, message, "")
+            }
+        }
+    }
+
+    /// The metrics with their names: the label, or what the function is called.
+    fn metrics(&mut self, settings: &Settings<'a>) -> Eval<Vec<(String, &'a Expr)>> {
+        let Some(expr) = settings.keys.get("metrics").copied() else { return Ok(Vec::new()) };
+        let ExprKind::List(items) = &expr.node else {
+            return self.error(
+                Code::Type,
+                expr.span,
+                "`metrics` is a list",
+                "put it in brackets: [accuracy(...)]",
+            );
+        };
+        let mut metrics: Vec<(String, &'a Expr)> = Vec::new();
+        for item in items {
+            let mut callee = item;
+            let mut name = None;
+            loop {
+                callee = match &callee.node {
+                    ExprKind::Call(inner, _) | ExprKind::Bracketed(inner, _) => inner,
+                    ExprKind::Pipe(stages) => match stages.last() {
+                        Some(stage) => {
+                            name = name.or(stage.label.as_ref().map(|l| l.node.clone()));
+                            &stage.expr
+                        }
+                        None => break,
+                    },
+                    ExprKind::Name(n) => {
+                        name = name.or(Some(n.clone()));
+                        break;
+                    }
+                    _ => break,
+                };
+            }
+            let name = name.unwrap_or_else(|| format!("metric{}", metrics.len()));
+            if name == "loss" || metrics.iter().any(|(n, _)| *n == name) {
+                let d = Diagnostic::new(Code::Name, format!("two metrics are called `{name}`"))
+                    .label(item.span, "the second one")
+                    .help("name it by `as`: top5(...) as top5");
+                return self.fail(d);
+            }
+            metrics.push((name, item));
+        }
+        Ok(metrics)
+    }
+
+    /// Gradients of all weights and what the optimizer does with them; gives the gradients if they were asked for.
+    fn updates(
+        &mut self,
+        settings: &Settings<'a>,
+        loss: &Tensor<'b>,
+    ) -> Eval<Vec<(String, Tensor<'b>)>> {
+        let Some(expr) = settings.keys.get("optimizer").copied() else {
+            let d = Diagnostic::new(Code::Name, "the train section has no `optimizer`")
+                .label(settings.section.unwrap_or_default(), "")
+                .help("optimizer = sgd(lr=0.1, momentum=0.9)");
+            return self.fail(d);
+        };
+        let value = self.expr(expr)?;
+        let (id, hyper) = match value {
+            Value::Function(Function { target: Target::Definition(id), hyper, .. })
+                if self.module.definition(id).node.kind == DefinitionKind::Optimizer =>
+            {
+                (id, hyper.as_deref().unwrap_or_default().to_vec())
+            }
+            other => {
+                let message = format!("`optimizer` is an optimizer, not {}", other.kind());
+                return self.error(Code::Type, expr.span, message, "for example sgd(lr=0.1)");
+            }
+        };
+        self.clock(settings)?;
+        let hyper = self.scheduled(hyper)?;
+        let weights: Vec<usize> = (0..self.variables.len())
+            .filter(|&i| self.variables[i].kind == InputKind::Param)
+            .collect();
+        self.locate(loss.origin.span);
+        let mut gradients: Vec<Tensor<'b>> = Vec::new();
+        for &at in &weights {
+            let w = self.variables[at].input.clone();
+            gradients.push(self.same_axes(&w, loss.var.grad(w.var), loss.origin.span));
+        }
+        let outputs = match self.options.gradients {
+            true => weights
+                .iter()
+                .zip(&gradients)
+                .map(|(&at, g)| (format!("grad.{}", self.variables[at].name), g.clone()))
+                .collect(),
+            false => Vec::new(),
+        };
+        if let Some(clip) = settings.keys.get("clip_norm") {
+            self.clip(clip, &mut gradients)?;
+        }
+        for (at, g) in weights.into_iter().zip(gradients) {
+            self.optimize(id, hyper.clone(), at, g, expr.span)?;
+        }
+        Ok(outputs)
+    }
+
+    /// `step`, `epoch` and so on, for schedules and optimizers.
+    fn clock(&mut self, settings: &Settings<'a>) -> Eval<()> {
+        let Some(step) = self.step.clone() else { return Ok(()) };
+        let epochs = self.whole_setting(settings, "epochs", 1)?.unwrap_or(1);
+        let steps_per_epoch = self.options.steps_per_epoch.max(1);
+        let step = self.cast(&step, DType::F32);
+        let epoch = self.same_axes(&step, step.var / steps_per_epoch as f32, step.origin.span);
+        let given = &mut self.frame_mut().given;
+        given.insert("step", Value::Tensor(step));
+        given.insert("epoch", Value::Tensor(epoch));
+        given.insert("epochs", Value::Int(epochs as i64));
+        given.insert("steps_per_epoch", Value::Int(steps_per_epoch as i64));
+        Ok(())
+    }
+
+    /// Evaluates the schedules among an optimizer's arguments, once for all weights.
+    fn scheduled(&mut self, hyper: Vec<Arg<'b>>) -> Eval<Vec<Arg<'b>>> {
+        let mut out = Vec::new();
+        for mut arg in hyper {
+            if let Value::Function(function) = &arg.value
+                && let Target::Definition(id) = function.target
+                && self.module.definition(id).node.kind == DefinitionKind::Schedule
+            {
+                arg.value = self.apply(function.clone(), Vec::new(), None, arg.span)?;
+            }
+            out.push(arg);
+        }
+        Ok(out)
+    }
+
+    /// Scales all gradients down together where their common norm is above the limit.
+    fn clip(&mut self, expr: &'a Expr, gradients: &mut [Tensor<'b>]) -> Eval<()> {
+        let limit = match self.expr(expr)? {
+            Value::Int(x) if x > 0 => x as f32,
+            Value::Float(x) if x > 0.0 => x as f32,
+            other => {
+                let message =
+                    format!("`clip_norm` must be a positive number, not {}", other.text());
+                return self.error(Code::Value, expr.span, message, "");
+            }
+        };
+        self.locate(expr.span);
+        let squares = gradients.iter().map(|g| {
+            let all: Vec<usize> = (0..g.axes.len()).collect();
+            (g.var * g.var).sum(&all)
+        });
+        if let Some(total) = squares.reduce(|a, b| a + b) {
+            let factor = (limit / total.sqrt()).minimum(total.scalar_like(1.0));
+            for g in gradients {
+                g.var = g.var * factor;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs an optimizer for one weight.
+    fn optimize(
+        &mut self,
+        id: DefId,
+        hyper: Vec<Arg<'b>>,
+        at: usize,
+        g: Tensor<'b>,
+        span: Span,
+    ) -> Eval<()> {
+        let definition = self.module.definition(id);
+        let (name, w) = (self.variables[at].name.clone(), self.variables[at].input.clone());
+        let frame = Frame {
+            kind: Some(DefinitionKind::Optimizer),
+            file: id.file,
+            call: Some(CallSite { span, text: call_text(&definition.node.name.node, &hyper) }),
+            path: name,
+            shared: false,
+            turns: Vec::new(),
+            variables: HashMap::new(),
+            given: self.frame().given.clone(),
+            axes: BTreeMap::new(),
+            results: HashMap::new(),
+            sites: BTreeMap::new(),
+            fills: Some((w.axes.clone(), w.shape.to_vec())),
+        };
+        let argument = |t: Tensor<'b>| Arg { name: None, value: Value::Tensor(t), span };
+        self.optimized = Some(at);
+        self.frames.push(frame);
+        let result =
+            self.run(definition, hyper, vec![argument(w), argument(g)], name_span(definition));
+        self.frames.pop();
+        self.optimized = None;
+        result.map(|_| ())
+    }
+}
+
+fn field_text(field: &Field) -> String {
+    let axes: Vec<_> = field.axes.iter().map(|(a, _)| shared(a)).collect();
+    let dims: Vec<usize> = field.axes.iter().map(|(_, s)| *s).collect();
+    let text = type_text(field.dtype, &axes, &dims);
+    match text.split_once('[') {
+        Some((dtype, rest)) => format!("{dtype}[N, {rest}"),
+        None => format!("{text}[N]"),
+    }
+}
