@@ -10,7 +10,7 @@ use crate::op::{Arity, Lower, OpDef, Operand, Sample};
 /// See the record's `doc`.
 pub static AND: OpDef = OpDef {
     name: "and",
-    doc: "Logical and (bool) or and of all bits (i32).",
+    doc: "The logical and of two bool, the bitwise and of two i32.",
     arity: Arity::Exact(2),
     infer: rules::same_bits,
     lower: Lower::Map(|b, _, x| b.binary(Binary::And, x[0], x[1])),

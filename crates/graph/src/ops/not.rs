@@ -11,7 +11,7 @@ use crate::op::{Lower, OpDef, Operand, Sample};
 /// See the record's `doc`.
 pub static NOT: OpDef = OpDef {
     name: "not",
-    doc: "Logical complement (bool) or complement of all bits (i32).",
+    doc: "The logical complement of a bool, the bitwise complement of an i32.",
     infer: rules::same_bits,
     lower: Lower::Map(|b, _, x| b.unary(Unary::Not, x[0])),
     eval: |v, x| match v.ty.dtype {

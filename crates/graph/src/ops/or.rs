@@ -10,7 +10,7 @@ use crate::op::{Arity, Lower, OpDef, Operand, Sample};
 /// See the record's `doc`.
 pub static OR: OpDef = OpDef {
     name: "or",
-    doc: "Logical or (bool) or or of all bits (i32).",
+    doc: "The logical or of two bool, the bitwise or of two i32.",
     arity: Arity::Exact(2),
     infer: rules::same_bits,
     lower: Lower::Map(|b, _, x| b.binary(Binary::Or, x[0], x[1])),

@@ -13,7 +13,7 @@ pub static SLICE: OpDef = OpDef {
     doc: "A part of the operand: along each axis the elements start, start + step, ... below limit.",
     attrs: &[
         AttrDef { name: "start", kind: AttrKind::Ints, doc: "first element along each axis" },
-        AttrDef { name: "limit", kind: AttrKind::Ints, doc: "end along each axis (exclusive)" },
+        AttrDef { name: "limit", kind: AttrKind::Ints, doc: "end along each axis, exclusive" },
         AttrDef { name: "step", kind: AttrKind::Ints, doc: "distance along each axis, at least 1" },
     ],
     infer: |x, attrs| {
@@ -64,7 +64,7 @@ pub static SLICE: OpDef = OpDef {
     samples: &[
         Sample { operands: &[Operand::f32(&[3, 5])], attrs: || attrs(&[1, 0], &[3, 4], &[1, 2]) },
         Sample { operands: &[Operand::f32(&[4, 7])], attrs: || attrs(&[0, 2], &[4, 7], &[3, 1]) },
-        Sample { operands: &[Operand::f32(&[3])], attrs: || attrs(&[2], &[2], &[1]) },
+        Sample { operands: &[Operand::f32(&[3])], attrs: || attrs(&[2], &[3], &[9]) },
     ],
     ..OpDef::BASE
 };

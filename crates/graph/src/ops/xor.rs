@@ -10,7 +10,7 @@ use crate::op::{Arity, Lower, OpDef, Operand, Sample};
 /// See the record's `doc`.
 pub static XOR: OpDef = OpDef {
     name: "xor",
-    doc: "Logical exclusive or (bool) or exclusive or of all bits (i32).",
+    doc: "The logical exclusive or of two bool, the bitwise exclusive or of two i32.",
     arity: Arity::Exact(2),
     infer: rules::same_bits,
     lower: Lower::Map(|b, _, x| b.binary(Binary::Xor, x[0], x[1])),
