@@ -1,0 +1,201 @@
+//! The UCI handwritten digits as CSV: a header `p00` .. `p77`, `label`, then one image a line.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use kiln_tensor::Shape;
+
+use super::{Dataset, Split};
+use crate::Error;
+use crate::random::{Purpose, shuffled};
+
+/// Rows and columns of an image.
+const SIZE: usize = 8;
+const PIXELS: usize = SIZE * SIZE;
+const CLASSES: u8 = 10;
+/// The largest value of a pixel.
+const WHITE: u8 = 16;
+/// One example in so many is for testing.
+const TEST_SHARE: usize = 5;
+/// The seed of the split: a constant, so that accuracies of different runs compare.
+const SPLIT_SEED: u32 = 0;
+/// The set takes a quarter of a MiB; a larger file than this is something else.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// Reads the file and takes the split: the examples are put in a fixed random order, of which the last fifth is the
+/// test split and the rest the training split.
+pub(super) fn load(path: &Path, split: Split) -> Result<Dataset, Error> {
+    let all = read(path)?;
+    if all.len() < 2 {
+        return Err(Error::file(
+            path,
+            "one example cannot be split into training and test examples",
+        ));
+    }
+    let count = u32::try_from(all.len()).expect("checked when the data set was made");
+    let order = shuffled(count, SPLIT_SEED, Purpose::Split, 0);
+    let (train, test) = order.split_at(all.len() - all.len().div_ceil(TEST_SHARE));
+    Ok(all.select(if split == Split::Train { train } else { test }))
+}
+
+/// The name of column `i`.
+fn column(i: usize) -> String {
+    if i < PIXELS { format!("p{}{}", i / SIZE, i % SIZE) } else { "label".to_string() }
+}
+
+fn read(path: &Path) -> Result<Dataset, Error> {
+    let metadata = fs::metadata(path).map_err(Error::read(path))?;
+    if !metadata.is_file() {
+        return Err(Error::file(
+            path,
+            "it is not a regular file; a CSV file of digits is expected",
+        ));
+    }
+    if metadata.len() > MAX_BYTES {
+        let size = metadata.len();
+        return Err(Error::file(
+            path,
+            format!("{size} bytes are too many for the digits (16 MiB)"),
+        ));
+    }
+    let file = File::open(path).map_err(Error::read(path))?;
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(file);
+
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    let mut row = csv::ByteRecord::new();
+    let mut first = true;
+    loop {
+        let more = reader.read_byte_record(&mut row).map_err(|e| match e.into_kind() {
+            csv::ErrorKind::Io(source) => Error::Read { path: path.to_path_buf(), source },
+            other => Error::file(path, format!("{other:?}")),
+        })?;
+        if !more {
+            break;
+        }
+        let line = row.position().map_or(0, csv::Position::line);
+        let wrong = |i: usize, message: String| {
+            Error::file(path, format!("line {line}, column {} ({}): {message}", i + 1, column(i)))
+        };
+        if row.len() != PIXELS + 1 {
+            let i = row.len().min(PIXELS);
+            let (expected, found) = (PIXELS + 1, row.len());
+            return Err(wrong(i, format!("{expected} columns expected, {found} found")));
+        }
+        for (i, field) in row.iter().enumerate() {
+            let text = String::from_utf8_lossy(&field[..field.len().min(16)]);
+            if first {
+                if field != column(i).as_bytes() {
+                    return Err(wrong(i, format!("the header has `{text}` here")));
+                }
+                continue;
+            }
+            let largest = if i < PIXELS { WHITE } else { CLASSES - 1 };
+            let value = std::str::from_utf8(field).ok().and_then(|s| s.parse::<u8>().ok());
+            match value.filter(|&value| value <= largest) {
+                Some(value) if i < PIXELS => pixels.push(value),
+                Some(value) => labels.push(i32::from(value)),
+                None => {
+                    return Err(wrong(
+                        i,
+                        format!("an integer 0..={largest} expected, `{text}` found"),
+                    ));
+                }
+            }
+        }
+        first = false;
+    }
+    if labels.is_empty() {
+        return Err(Error::file(path, if first { "it is empty" } else { "it has no examples" }));
+    }
+    let image = Shape::new([1, SIZE, SIZE]).expect("small");
+    Dataset::new(image, usize::from(CLASSES), pixels, labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+
+    fn csv(examples: usize) -> String {
+        let names: Vec<String> = (0..=PIXELS).map(column).collect();
+        let mut text = names.join(",") + "\n";
+        for n in 0..examples {
+            for i in 0..PIXELS {
+                write!(text, "{},", (n + i) % 17).unwrap();
+            }
+            writeln!(text, "{}", n % 10).unwrap();
+        }
+        text
+    }
+
+    fn load_text(text: &str, split: Split) -> Result<Dataset, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("digits.csv");
+        fs::write(&path, text).unwrap();
+        load(&path, split).map_err(|e| {
+            let message = e.to_string();
+            message.split_once("digits.csv: ").expect("the file is named").1.to_string()
+        })
+    }
+
+    #[test]
+    fn the_splits_are_fixed_and_share_nothing() {
+        // The first two pixels tell the examples apart: 17 x 10 of them.
+        let text = csv(170);
+        let [train, test] = [Split::Train, Split::Test].map(|s| load_text(&text, s).unwrap());
+        assert_eq!((train.len(), test.len(), train.classes()), (136, 34, 10));
+        assert_eq!(&train.image_shape()[..], [1, 8, 8]);
+        let key = |set: &Dataset, i| (set.image(i).to_vec(), set.label(i));
+        let mut seen: Vec<_> = (0..136).map(|i| key(&train, i)).collect();
+        seen.extend((0..34).map(|i| key(&test, i)));
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 170);
+        // Pinned: a change here changes what every published accuracy means.
+        let labels: Vec<i32> = (0..8).map(|i| test.label(i)).collect();
+        assert_eq!(labels, [5, 8, 4, 4, 0, 4, 6, 9]);
+    }
+
+    #[test]
+    fn errors_name_line_and_column() {
+        let error = |text: &str| load_text(text, Split::Train).unwrap_err();
+        let text = csv(3);
+        assert_eq!(error(""), "it is empty");
+        assert_eq!(error(&csv(0)), "it has no examples");
+        assert!(error(&csv(1)).contains("cannot be split"));
+        assert_eq!(
+            error(&text.replacen("p03", "q03", 1)),
+            "line 1, column 4 (p03): the header has `q03` here"
+        );
+        let mut lines: Vec<&str> = text.lines().collect();
+        let (pixel, label, short) = (
+            lines[2].replacen("1,2,3", "1,17,3", 1),
+            lines[3].rsplit_once(',').unwrap().0.to_string() + ",ten",
+            lines[3].rsplit_once(',').unwrap().0.to_string(),
+        );
+        lines[2] = &pixel;
+        assert_eq!(
+            error(&lines.join("\n")),
+            "line 3, column 2 (p01): an integer 0..=16 expected, `17` found"
+        );
+        lines.remove(2);
+        lines[2] = &label;
+        assert_eq!(
+            error(&lines.join("\n")),
+            "line 3, column 65 (label): an integer 0..=9 expected, `ten` found"
+        );
+        lines[2] = &short;
+        assert_eq!(
+            error(&lines.join("\n")),
+            "line 3, column 65 (label): 65 columns expected, 64 found"
+        );
+    }
+
+    #[test]
+    fn a_directory_is_no_csv_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = load(directory.path(), Split::Train).unwrap_err().to_string();
+        assert!(error.contains("not a regular file"), "{error}");
+    }
+}
