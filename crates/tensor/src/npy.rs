@@ -314,9 +314,5 @@ fn write(tensor: &Tensor, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(&[1, 0])?;
     out.write_all(&size.to_le_bytes())?;
     out.write_all(header.as_bytes())?;
-    match tensor.data() {
-        Data::F32(v) => v.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())),
-        Data::I32(v) => v.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())),
-        Data::Bool(v) => v.iter().try_for_each(|&x| out.write_all(&[u8::from(x)])),
-    }
+    tensor.write_le(out)
 }

@@ -1,6 +1,7 @@
 //! Dense tensors.
 
 use std::fmt;
+use std::io::{self, Write};
 
 use crate::{DType, Shape, ShapeError};
 
@@ -158,6 +159,31 @@ impl Tensor {
         match &self.data {
             Data::I32(v) => Some(v),
             _ => None,
+        }
+    }
+
+    /// Writes the elements, row-major and little endian, as every file format of ours has them.
+    ///
+    /// # Errors
+    /// If `out` fails.
+    pub fn write_le(&self, out: &mut dyn Write) -> io::Result<()> {
+        fn write<T: Copy, const B: usize>(
+            elements: &[T],
+            bytes: impl Fn(T) -> [u8; B],
+            out: &mut dyn Write,
+        ) -> io::Result<()> {
+            let mut buffer = Vec::new();
+            for chunk in elements.chunks(1 << 14) {
+                buffer.clear();
+                buffer.extend(chunk.iter().flat_map(|&x| bytes(x)));
+                out.write_all(&buffer)?;
+            }
+            Ok(())
+        }
+        match &self.data {
+            Data::F32(v) => write(v, f32::to_le_bytes, out),
+            Data::I32(v) => write(v, i32::to_le_bytes, out),
+            Data::Bool(v) => write(v, |x| [u8::from(x)], out),
         }
     }
 

@@ -4,7 +4,7 @@ mod matching;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use kiln_tensor::{Data, Shape, Tensor, TensorError, write_atomic};
@@ -61,17 +61,9 @@ pub fn save_weights(path: impl AsRef<Path>, weights: &Weights) -> Result<(), Err
         out.write_all(&((header.len() + padding) as u64).to_le_bytes())?;
         out.write_all(&header)?;
         out.write_all(&b"       "[..padding])?;
-        tensors.iter().try_for_each(|(_, tensor)| write_data(tensor, out))
+        tensors.iter().try_for_each(|(_, tensor)| tensor.write_le(out))
     })
     .map_err(Error::write(path))
-}
-
-fn write_data(tensor: &Tensor, out: &mut dyn Write) -> io::Result<()> {
-    match tensor.data() {
-        Data::F32(v) => v.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())),
-        Data::I32(v) => v.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())),
-        Data::Bool(v) => v.iter().try_for_each(|&x| out.write_all(&[u8::from(x)])),
-    }
 }
 
 /// Reads a safetensors file. `F32`, `F16`, `BF16` and `F64` become `f32` (`F64` rounded to nearest), `I32` and `I64`
