@@ -7,7 +7,7 @@
 //! a loop that computes its operands, the call on the block, and the statements after it go on from
 //! the results.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kiln_loops::{
     Affine, Block, For, Index, Inst, Kernel, Local, LoopKind, Mem, Program, Reg, Stmt, Var,
@@ -88,7 +88,46 @@ fn is_vector(f: &For) -> bool {
         Stmt::Block(_) | Stmt::Contract(_) | Stmt::Pack(_) => legal = false,
         Stmt::Let(..) | Stmt::Mut(..) | Stmt::Accumulate(..) | Stmt::For(_) => {}
     });
-    legal && walks
+    legal && walks && lanes_stay_apart(f)
+}
+
+/// Whether no turn of the loop touches what another one writes: where inner loops move an access
+/// to memory that the body writes, they move it by whole rows of lanes.
+fn lanes_stay_apart(f: &For) -> bool {
+    let mut written = BTreeSet::new();
+    walk::each(&f.body, &mut |s| written.extend(walk::writes(s)));
+    let mut inner = BTreeSet::new();
+    walk::each(&f.body, &mut |s| {
+        if let Stmt::For(loop_inside) = s {
+            inner.insert(loop_inside.var);
+        }
+    });
+    // What the moves of each written memory have in common, and the constants of its indices.
+    let mut moves: BTreeMap<Mem, (i64, BTreeSet<i64>)> = BTreeMap::new();
+    walk::each(&f.body, &mut |s| {
+        let (mem, index) = match s {
+            Stmt::Let(_, Inst::Load(mem, index)) | Stmt::Store(mem, index, _) => (mem, index),
+            _ => return,
+        };
+        if written.contains(mem) {
+            let (common, constants) = moves.entry(*mem).or_default();
+            let by = index.affine.terms.iter().filter(|t| inner.contains(&t.0));
+            *common = by.fold(*common, |g, t| gcd(g, t.1.abs()));
+            constants.insert(index.affine.constant);
+        }
+    });
+    moves.values().all(|(common, constants)| {
+        let first = constants.first().copied().unwrap_or(0);
+        let aligned = |c: &i64| match common {
+            0 => *c == first,
+            _ => (c - first) % common == 0,
+        };
+        (*common == 0 || *common >= f.end as i64) && constants.iter().all(aligned)
+    })
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// Cuts the loops whose own statements call functions into blocks.
@@ -128,7 +167,7 @@ fn blocks(kernel: &mut Kernel, whole: For) -> Stmt {
     names.extend(whole.start.map(|v| v.0));
     walk::each_affine(&whole.body, &mut |a| names.extend(a.terms.iter().map(|t| t.0.0)));
     // A chunk that is no whole number of blocks is one block.
-    let len = if whole.extent % BLOCK == 0 || whole.start.is_none() {
+    let len = if whole.extent.is_multiple_of(BLOCK) || whole.start.is_none() {
         BLOCK.min(whole.extent)
     } else {
         whole.extent
