@@ -2,7 +2,11 @@
 
 /// The candidate nearest to `name`, if one is near enough to have been meant.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.chars().count() / 3).max(1);
+    // A name of one or two letters is near to every other one.
+    let limit = match name.chars().count() {
+        0..=2 => return None,
+        n => (n / 3).max(1),
+    };
     let scored = candidates.into_iter().filter(|c| *c != name).map(|c| (distance(name, c), c));
     scored.filter(|(d, _)| *d <= limit).min().map(|(_, c)| c)
 }
@@ -39,7 +43,8 @@ mod tests {
     fn near_names_are_found_and_far_ones_are_not() {
         assert_eq!(nearest("lienar", ["linear", "conv"]), Some("linear"));
         assert_eq!(nearest("optimiser", ["optimizer", "epochs"]), Some("optimizer"));
-        assert_eq!(nearest("x", ["logits", "prob"]), None);
+        assert_eq!(nearest("cat", ["logits", "prob"]), None);
+        assert_eq!(nearest("Q", ["C", "H"]), None);
         assert_eq!(distance("kitten", "sitting"), 3);
     }
 }

@@ -12,7 +12,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
     /// A tensor of a graph value that has these axes.
     pub(super) fn tensor(&mut self, var: Var<'b>, axes: Vec<Axis>, span: Span) -> Tensor<'b> {
         let ty = var.ty();
-        Tensor { var, axes, shape: ty.shape, dtype: ty.dtype, origin: Origin { span, input: None } }
+        Tensor { var, axes, shape: ty.shape, dtype: ty.dtype, origin: Origin::made(span) }
     }
 
     /// A tensor with the axes of another.
@@ -95,6 +95,15 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         Ok((axes, shape))
     }
 
+    /// `y: f32[N=2, C=3] comes from here`: the label of a tensor's origin.
+    pub(super) fn origin_text(&self, t: &Tensor<'b>) -> String {
+        let name = t.origin.name.map_or(String::new(), |n| format!("{}: ", self.sources.text(n)));
+        match t.origin.input {
+            Some(kind) => format!("{name}{} is the {kind}'s input", t.type_text()),
+            None => format!("{name}{} comes from here", t.type_text()),
+        }
+    }
+
     fn clash<T>(
         &mut self,
         what: &str,
@@ -115,11 +124,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
             Diagnostic::new(Code::Shape, format!("{what} needs equal sizes on {word} {list}"))
                 .label(span, sizes.join(", "));
         for t in [left, right] {
-            let origin = match t.origin.input {
-                Some(kind) => format!("{} is the {kind}'s input", t.type_text()),
-                None => format!("{} comes from here", t.type_text()),
-            };
-            d = d.label(t.origin.span, origin);
+            d = d.label(t.origin.span, self.origin_text(t));
         }
         let stretched = clashes.iter().find(|(_, _, l, r)| *l == 1 || *r == 1);
         let help = match stretched {
@@ -168,7 +173,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
             let d =
                 Diagnostic::new(Code::Shape, format!("{} does not fit {wanted}", t.type_text()))
                     .label(span, format!("expected {wanted}"))
-                    .label(t.origin.span, format!("{} comes from here", t.type_text()));
+                    .label(t.origin.span, self.origin_text(t));
             return self.fail(d);
         }
         let var = self.expand(t, axes, shape);

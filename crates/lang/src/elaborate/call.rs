@@ -68,7 +68,9 @@ impl<'a, 'b> Elaborator<'a, 'b> {
             Target::Builtin(builtin) => {
                 let given = Given::bind(self, builtin, function.axes.clone(), inputs, span)?;
                 self.locate(span);
-                (builtin.run)(self, &given)?
+                let result = (builtin.run)(self, &given);
+                self.take_graph_error(span)?;
+                result?
             }
             Target::Definition(id) => self.apply_definition(id, function, inputs, label, span)?,
         };
@@ -225,12 +227,12 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                     next += 1;
                     next - 1
                 }
-                Some(key) => match params.iter().position(|p| p.name.node == *key) {
+                Some(key) => match params.iter().position(|p| p.name.node == key.node) {
                     Some(at) => at,
                     None => {
                         let known: Vec<&str> =
                             params.iter().map(|p| p.name.node.as_str()).collect();
-                        return self.unknown_argument(name, key, &known, argument.span);
+                        return self.unknown_argument(name, key, &known);
                     }
                 },
             };
@@ -264,9 +266,11 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                 }
             };
             let value = match value {
-                Value::Tensor(mut t) => {
+                // Inside the library a tensor keeps the place in the user's file that it comes from.
+                Value::Tensor(mut t) if !self.module.is_std(param.name.span.file) => {
                     let input = definition.node.kind.word();
-                    t.origin = Origin { span: param.name.span, input: Some(input) };
+                    let span = param.name.span;
+                    t.origin = Origin { span, name: Some(span), input: Some(input) };
                     Value::Tensor(t)
                 }
                 other => other,
@@ -280,13 +284,12 @@ impl<'a, 'b> Elaborator<'a, 'b> {
     pub(super) fn unknown_argument<T>(
         &mut self,
         name: &str,
-        key: &str,
+        key: &Ident,
         known: &[&str],
-        span: Span,
     ) -> Eval<T> {
-        let mut d = Diagnostic::new(Code::Name, format!("`{name}` has no argument `{key}`"))
-            .label(span, "");
-        d = match nearest(key, known.iter().copied()) {
+        let mut d = Diagnostic::new(Code::Name, format!("`{name}` has no argument `{}`", key.node))
+            .label(key.span, "");
+        d = match nearest(&key.node, known.iter().copied()) {
             Some(near) => d.help(format!("did you mean `{near}`?")),
             None if known.is_empty() => d.help("it takes none"),
             None => d.help(format!("it takes {}", known.join(", "))),
@@ -393,7 +396,7 @@ fn fans<'b>(dims: &[usize]) -> (Value<'b>, Value<'b>) {
 }
 
 fn made_at(mut t: Tensor<'_>, span: Span) -> Tensor<'_> {
-    t.origin = Origin { span, input: None };
+    t.origin = Origin::made(span);
     t
 }
 
@@ -408,7 +411,7 @@ fn count(n: usize, thing: &str) -> String {
 /// `bottleneck(128, stride=2)`.
 pub(super) fn call_text(name: &str, hyper: &[Arg<'_>]) -> String {
     let argument = |a: &Arg<'_>| match &a.name {
-        Some(key) => format!("{key}={}", a.value.text()),
+        Some(key) => format!("{}={}", key.node, a.value.text()),
         None => a.value.text(),
     };
     if hyper.is_empty() {

@@ -135,7 +135,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                 }
                 _ => self.expr(&argument.value)?,
             };
-            out.push(Arg { name: argument.name.as_ref().map(|n| n.node.clone()), value, span });
+            out.push(Arg { name: argument.name.clone(), value, span });
         }
         Ok(out)
     }
@@ -226,7 +226,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         if shown != span {
             d = d.label(shown, t.type_text());
         } else if t.origin.span != span {
-            d = d.label(t.origin.span, format!("{} comes from here", t.type_text()));
+            d = d.label(t.origin.span, self.origin_text(t));
         }
         if let Some(near) = nearest(axis, t.axes.iter().map(|a| &**a)) {
             d = d.help(format!("did you mean `{near}`?"));
@@ -327,7 +327,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                     }
                     t = self.index_axis(&t, &axis, index, item.value.span)?;
                 }
-                t.origin = Origin { span: base.to(span), input: None };
+                t.origin = Origin::made(base.to(span));
                 Ok(Value::Tensor(t))
             }
             other => {

@@ -122,8 +122,15 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         }
     }
 
+    /// Reports a mistake and stops what led to it.
+    fn fail<T>(&mut self, d: Diagnostic) -> Eval<T> {
+        self.report(d);
+        Err(Stop)
+    }
+
     /// Reports a mistake, with the path of calls that led to it.
-    fn fail<T>(&mut self, mut d: Diagnostic) -> Eval<T> {
+    fn report(&mut self, mut d: Diagnostic) {
+        self.show_users_place(&mut d);
         let key = (d.code, d.message.clone(), d.labels.first().map(|l| l.0));
         if self.reported.insert(key) {
             for at in (1..self.frames.len()).rev() {
@@ -139,7 +146,19 @@ impl<'a, 'b> Elaborator<'a, 'b> {
             self.aborted |= d.code == Code::Limit || self.errors.len() + 1 >= MAX_MESSAGES;
             self.errors.push(d);
         }
-        Err(Stop)
+    }
+
+    /// A mistake found inside the library is shown where the user's file calls it.
+    fn show_users_place(&self, d: &mut Diagnostic) {
+        let Some((first, text)) = d.labels.first().cloned() else { return };
+        if !self.module.is_std(first.file) {
+            return;
+        }
+        let calls = self.frames.iter().rev().filter_map(|f| f.call.as_ref());
+        if let Some(call) = calls.map(|c| c.span).find(|s| !self.module.is_std(s.file)) {
+            d.labels[0].1 = "in the library".to_string();
+            d.labels.insert(0, (call, text));
+        }
     }
 
     /// `in bottleneck(128, stride=2), called at resnet.kiln:20, stage=1, i=0`.
@@ -162,6 +181,14 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         label: impl Into<String>,
     ) -> Eval<T> {
         self.fail(Diagnostic::new(code, message).label(span, label))
+    }
+
+    /// Reports what the graph refused. The checks of the language come first, so this is rare.
+    fn take_graph_error(&mut self, span: Span) -> Eval<()> {
+        match self.builder.take_error() {
+            Some(error) => self.error(Code::Shape, span, error.to_string(), "here"),
+            None => Ok(()),
+        }
     }
 
     /// New nodes come from `span`, or, inside the standard library, from the place that called it.

@@ -402,7 +402,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         for param in hyper {
             if let Some(expr) = settings.hyper.get(param.name.node.as_str()) {
                 let value = self.expr(expr)?;
-                given.push(Arg { name: Some(param.name.node.clone()), value, span: expr.span });
+                given.push(Arg { name: Some(param.name.clone()), value, span: expr.span });
             }
         }
         self.bind_params(definition, hyper, given, d.name.span)?;
@@ -470,7 +470,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         self.locate(name.span);
         let var = self.builder.data(&name.node, dtype, &shape);
         let mut t = self.tensor(var, axes, name.span);
-        t.origin = Origin { span: name.span, input: Some("model") };
+        t.origin = Origin { span: name.span, name: Some(name.span), input: Some("model") };
         Ok(t)
     }
 }

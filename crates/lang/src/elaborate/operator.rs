@@ -64,7 +64,9 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                 Value::Tensor(_) | Value::Int(_) | Value::Float(_) | Value::Bool(_),
             )
             | (Value::Int(_) | Value::Float(_) | Value::Bool(_), Value::Tensor(_)) => {
-                self.binary_tensors(op, left, right, span)
+                let result = self.binary_tensors(op, left, right, span);
+                self.take_graph_error(span)?;
+                result
             }
             (Value::Int(_) | Value::Float(_), Value::Int(_) | Value::Float(_)) => {
                 match numbers(op.node, &left.0, &right.0) {
@@ -132,16 +134,10 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         }
         let (mut a, mut b) = self.pair(left, right, span)?;
         match op.node {
-            B::And | B::Or => {
-                if a.dtype != DType::Bool || b.dtype != DType::Bool {
-                    let message = format!("`{}` needs truth values", op.node.sign());
-                    return self.error(
-                        Code::Type,
-                        span,
-                        message,
-                        format!("{} and {}", a.type_text(), b.type_text()),
-                    );
-                }
+            B::And | B::Or if a.dtype != DType::Bool || b.dtype != DType::Bool => {
+                let message = format!("`{}` needs truth values", op.node.sign());
+                let types = format!("{} and {}", a.type_text(), b.type_text());
+                return self.error(Code::Type, span, message, types);
             }
             // Division is that of real numbers, as it is for numbers.
             B::Divide => {

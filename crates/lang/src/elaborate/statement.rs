@@ -160,20 +160,18 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                     ExprKind::Pipe(stages) => stages.last().map_or(expr.span, |s| s.expr.span),
                     _ => expr.span,
                 };
-                t.origin = Origin { span, input };
+                t.origin = Origin { span, name: None, input };
                 Value::Tensor(t)
             }
             other => other,
         })
     }
 
-    fn assign(&mut self, name: &'a Ident, value: Value<'b>) {
-        if let Value::Tensor(t) = &value
-            && name.span.file == self.module.root()
-        {
-            let entry = (name.span, t.type_text());
-            if !self.types.contains(&entry) {
-                self.types.push(entry);
+    fn assign(&mut self, name: &'a Ident, mut value: Value<'b>) {
+        if let Value::Tensor(t) = &mut value {
+            t.origin.name = Some(name.span);
+            if name.span.file == self.module.root() {
+                self.types.push((name.span, t.type_text()));
             }
         }
         self.bind(&name.node, value);
@@ -253,7 +251,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
             Value::Bool(truth) => Ok(*truth),
             Value::Tensor(_) => {
                 let d = Diagnostic::new(Code::Type, "a condition must be known at compile time")
-                    .label(span, format!("{}", value.kind()))
+                    .label(span, value.kind())
                     .help("choose element by element: where(condition, yes, no)");
                 self.fail(d)
             }

@@ -96,7 +96,6 @@ impl<'a, 'b> Elaborator<'a, 'b> {
             axes: BTreeMap::new(),
             section: section.map(|s| s.span),
         };
-        let mut wrong = false;
         for (key, value) in section.iter().flat_map(|s| &s.node.settings) {
             if !KEYS.contains(&key.node.as_str()) {
                 let mut d = Diagnostic::new(
@@ -108,13 +107,13 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                     Some(near) => d.help(format!("did you mean `{near}`?")),
                     None => d.help(format!("the keys are {}", KEYS.join(", "))),
                 };
-                wrong |= self.fail::<()>(d).is_err();
+                self.report(d);
             } else if let Some(first) = settings.keys.insert(&key.node, value) {
                 let d =
                     Diagnostic::new(Code::Name, format!("the key `{}` is given twice", key.node))
                         .label(key.span, "the second time")
                         .label(first.span, "the first time");
-                wrong |= self.fail::<()>(d).is_err();
+                self.report(d);
             }
         }
         let (hyper, inputs): (&'a [Param], &'a [Param]) = match model.params.as_slice() {
@@ -156,11 +155,8 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                     Some(near) => d.help(format!("did you mean `{near}`?")),
                     None => d.help(format!("it can be one of {}", names.join(", "))),
                 };
-                wrong |= self.fail::<()>(d).is_err();
+                self.report(d);
             }
-        }
-        if wrong {
-            return Err(super::Stop);
         }
         // A batch is as many examples as N says, where both could be given.
         if let (Some(batch), false) = (settings.keys.get("batch"), settings.axes.contains_key("N"))
@@ -284,6 +280,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                 next: Some(next),
                 start: Some(start),
                 span,
+                applied: span,
             });
             self.step = Some(step);
         }

@@ -7,6 +7,7 @@ use kiln_tensor::{DType, Shape};
 
 use super::builtin::Builtin;
 use super::data::{Checkpoint, DataSource};
+use crate::ast::Ident;
 use crate::module::DefId;
 use crate::span::Span;
 
@@ -48,6 +49,8 @@ pub(super) struct Tensor<'b> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin {
     pub span: Span,
+    /// Where the variable stands that it was assigned to.
+    pub name: Option<Span>,
     /// `block`, `model` ... if it is an input of the one around.
     pub input: Option<&'static str>,
 }
@@ -72,7 +75,7 @@ pub(super) enum Target {
 /// An argument.
 #[derive(Clone, Debug)]
 pub(super) struct Arg<'b> {
-    pub name: Option<String>,
+    pub name: Option<Ident>,
     pub value: Value<'b>,
     pub span: Span,
 }
@@ -93,6 +96,13 @@ pub(super) struct AxisArg {
     pub axis: Axis,
     pub size: Option<usize>,
     pub span: Span,
+}
+
+impl Origin {
+    /// Made by the expression at `span`.
+    pub fn made(span: Span) -> Origin {
+        Origin { span, name: None, input: None }
+    }
 }
 
 impl<'b> Tensor<'b> {

@@ -21,6 +21,8 @@ pub(super) struct Declared<'b> {
     /// Its value before training, in the init graph.
     pub start: Option<Tensor<'b>>,
     pub span: Span,
+    /// Where the block was applied that declares it.
+    pub applied: Span,
 }
 
 impl<'a, 'b> Elaborator<'a, 'b> {
@@ -128,6 +130,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
             next: None,
             start,
             span: name.span,
+            applied: self.applied(),
         };
         self.variables.push(declared);
         self.variable_index.insert(path, at);
@@ -148,12 +151,22 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         let (path, first) = (known.name.clone(), known.input.clone());
         let place = known.span;
         if !self.frame().shared {
-            let mut d = Diagnostic::new(Code::Name, format!("two weights are called `{path}`"))
-                .label(name.span, "the second one")
-                .help("give the blocks different labels by `as`, or share one on purpose: layer enc = ...");
-            if place != name.span {
-                d = d.label(place, "the first one");
-            }
+            let applied = self.applied();
+            let d = if self.variables[at].applied == applied {
+                Diagnostic::new(Code::Name, format!("two weights are called `{path}`"))
+                    .label(name.span, "the second one")
+                    .label(place, "the first one")
+            } else {
+                Diagnostic::new(
+                    Code::Name,
+                    format!("two blocks are called `{}`", self.frame().path),
+                )
+                .label(applied, "the second one")
+                .label(self.variables[at].applied, "the first one")
+                .help(
+                    "give them different labels by `as`, or share one on purpose: layer enc = ...",
+                )
+            };
             return self.fail(d);
         }
         if first.axes != axes || *first.shape != *dims {
@@ -171,6 +184,11 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         let binding = Binding { value: Value::Tensor(value), stands_for: Some(at) };
         self.frame_mut().variables.insert(&name.node, binding);
         Ok(())
+    }
+
+    /// Where the current block was applied; the model itself has no such place.
+    fn applied(&self) -> Span {
+        self.frame().call.as_ref().map_or(Span::default(), |c| c.span)
     }
 
     /// The axes and sizes of a declared type.
@@ -244,7 +262,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         let value = self.operand(value, DType::F32, span)?;
         let input = self.variables[at].input.clone();
         let mut next = self.fit(&value, &input.axes, &input.shape, span)?;
-        next.origin = Origin { span, input: None };
+        next.origin = Origin::made(span);
         self.variables[at].next = Some(next.clone());
         let binding = Binding { value: Value::Tensor(next), stands_for: Some(at) };
         self.frame_mut().variables.insert(&name.node, binding);

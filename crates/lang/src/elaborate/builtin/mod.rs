@@ -97,12 +97,12 @@ impl<'b> Given<'b> {
         let mut next = 0;
         for argument in arguments {
             let at = match &argument.name {
-                Some(key) => match params.iter().position(|p| p == key && *p != "...") {
+                Some(key) => match params.iter().position(|p| *p == key.node && *p != "...") {
                     Some(at) => at,
                     None => {
                         let known: Vec<&str> =
                             params.iter().copied().filter(|p| *p != "...").collect();
-                        return e.unknown_argument(name, key, &known, argument.span);
+                        return e.unknown_argument(name, key, &known);
                     }
                 },
                 None if params.get(next) == Some(&"...") => {

@@ -5,6 +5,7 @@ use kiln_graph::Var;
 use super::super::value::{Axis, Value};
 use super::super::{Elaborator, Eval};
 use super::{Axes, Builtin, Given};
+use crate::ast::DefinitionKind;
 use crate::diagnostic::Code;
 
 pub(super) static TABLE: &[Builtin] = &[
@@ -53,9 +54,11 @@ fn uniform<'b>(e: &mut Elaborator<'_, 'b>, dims: &[usize]) -> Var<'b> {
     *draws += 1;
     let key = hash(&format!("{path}#{draws}"));
     let seed = e.builder.scalar_i32(e.seed as i32);
+    // Weights start before the first step.
+    let starts = e.frames.iter().any(|f| f.kind == Some(DefinitionKind::Init));
     let step = match &e.step {
-        Some(step) => step.var,
-        None => e.builder.scalar_i32(0),
+        Some(step) if !starts => step.var,
+        _ => e.builder.scalar_i32(0),
     };
     e.builder.random(dims, key, seed, step)
 }

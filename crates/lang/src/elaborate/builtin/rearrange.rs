@@ -94,7 +94,7 @@ fn reshape<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
     let open = right.iter().filter(|a| a.size.is_none()).count();
     let fits = match open {
         0 => known == total,
-        1 => known <= total && total % known.max(1) == 0,
+        1 => known <= total && total.is_multiple_of(known.max(1)),
         _ => false,
     };
     if !fits {
@@ -107,7 +107,7 @@ fn reshape<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
         };
         let message = format!("cannot reshape {} ({total} values): {why}", sizes.join(", "));
         let d = Diagnostic::new(Code::Shape, message).label(span, "");
-        return e.fail(d.label(t.origin.span, format!("{} comes from here", t.type_text())));
+        return e.fail(d.label(t.origin.span, e.origin_text(&t)));
     }
     let place = from.first().copied().unwrap_or(t.axes.len());
     let mut order: Vec<usize> = Vec::new();
@@ -162,7 +162,7 @@ fn split<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
             t.axes[*axis]
         );
         let d = Diagnostic::new(Code::Shape, message).label(g.span, "");
-        return e.fail(d.label(t.origin.span, format!("{} comes from here", t.type_text())));
+        return e.fail(d.label(t.origin.span, e.origin_text(&t)));
     }
     let step = size / parts;
     let mut values = Vec::with_capacity(parts);

@@ -136,7 +136,7 @@ fn slide<'b>(
             format!("a window that spans {reach} does not fit axis {axis} of size {padded}");
         let mut d = Diagnostic::new(Code::Shape, message)
             .label(g.span, "")
-            .label(x.origin.span, format!("{} comes from here", x.type_text()));
+            .label(x.origin.span, e.origin_text(x));
         if low + high > 0 {
             d = d.note(format!("size {size} and padding {low} + {high}"));
         }
