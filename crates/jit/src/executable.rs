@@ -1,0 +1,423 @@
+//! Compiled programs: immutable, shared by sessions and threads.
+
+use std::collections::HashMap;
+use std::fmt::{self, Write};
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use kiln_kernels::{Isa, IsaError};
+use kiln_loops::{BufferId, BufferKind, Kernel, LoopKind, Program, Stmt, verify};
+use kiln_tensor::{DType, Data, Shape, Tensor};
+
+use crate::arena::{ALIGNMENT, Arena};
+use crate::code::{Code, Entry};
+use crate::cost;
+use crate::emit::contract::{Descriptors, scratch_layout};
+use crate::emit::{ScratchLayout, Source};
+use crate::error::Error;
+use crate::session::Session;
+use crate::team::{Step, Team, grain};
+
+/// The most threads a session may have.
+pub(crate) const MAX_THREADS: usize = 1024;
+
+/// Nanoseconds of work below which a kernel stays on one thread: a barrier costs about a
+/// microsecond.
+const SHARED_KERNEL: f64 = 4_000.0;
+/// Nanoseconds that threads must save in a whole run to be worth waking.
+const SHARED_PROGRAM: f64 = 60_000.0;
+
+/// How to compile and run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Threads of a session, 1 to 1024.
+    pub threads: usize,
+    /// The instruction set of the precompiled micro-kernels.
+    pub isa: Isa,
+}
+
+impl Options {
+    /// All cores that this process may use, and the widest instruction set they have.
+    ///
+    /// # Errors
+    /// If `KILN_ISA` asks for an instruction set that is not there.
+    pub fn detect() -> Result<Options, IsaError> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Options { threads: threads.min(MAX_THREADS), isa: Isa::detect()? })
+    }
+}
+
+/// What a buffer is to the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Written before every run.
+    Input,
+    /// A trained weight.
+    Param,
+    /// A value of the model that lives across runs.
+    State,
+    /// A value of the optimiser that lives across runs.
+    Slot,
+    /// Read after every run.
+    Output,
+    /// Known at compile time.
+    Const,
+    /// Between kernels of one run; not reachable from outside.
+    Temp,
+}
+
+impl Role {
+    fn of(kind: &BufferKind) -> Role {
+        match kind {
+            BufferKind::Input => Role::Input,
+            BufferKind::Param => Role::Param,
+            BufferKind::State => Role::State,
+            BufferKind::Slot => Role::Slot,
+            BufferKind::Output => Role::Output,
+            BufferKind::Const(_) => Role::Const,
+            BufferKind::Temp => Role::Temp,
+        }
+    }
+}
+
+/// A buffer of a compiled program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BufferInfo {
+    /// Unique.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Sizes of the axes.
+    pub shape: Shape,
+    /// What it is to the caller.
+    pub role: Role,
+    /// Byte offset: of constants among the constants, of others in the arena.
+    pub(crate) offset: usize,
+}
+
+/// What compilation came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Kernels that a run launches.
+    pub kernels: usize,
+    /// Kernels that were compiled; others share their code.
+    pub distinct_kernels: usize,
+    /// Descriptors of contractions.
+    pub contractions: usize,
+    /// Bytes of machine code.
+    pub code_bytes: usize,
+    /// Bytes of the arena of each session.
+    pub arena_bytes: usize,
+    /// Bytes of scratch memory for each thread of a session.
+    pub scratch_bytes: usize,
+    /// Bytes of constants, shared by all sessions.
+    pub constant_bytes: usize,
+    /// Threads of a session.
+    pub threads: usize,
+    /// Whether runs use more than one thread; small programs do not.
+    pub parallel: bool,
+    /// Time that compilation took.
+    pub compile_time: Duration,
+}
+
+/// A kernel as a run launches it.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    pub name: String,
+    pub entry: Entry,
+    pub args: Vec<BufferId>,
+    /// Of its parallel loop; 1 if it has none.
+    pub iterations: i64,
+    /// Position of its code.
+    distinct: usize,
+}
+
+/// A kernel that was compiled.
+#[derive(Debug)]
+struct Distinct {
+    kernel: Kernel,
+    dtypes: Vec<DType>,
+    scratch: ScratchLayout,
+}
+
+impl Distinct {
+    fn source(&self) -> Source<'_> {
+        Source { kernel: &self.kernel, dtypes: &self.dtypes, scratch: &self.scratch }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    code: Code,
+    /// Referred to by the code.
+    descriptors: Descriptors,
+    distinct: Vec<Distinct>,
+    pub launches: Vec<Launch>,
+    /// Launches grouped into what one thread does and what all share; empty if one does all.
+    pub steps: Vec<(Step, std::ops::Range<usize>)>,
+    pub buffers: Vec<BufferInfo>,
+    pub names: HashMap<String, BufferId>,
+    pub constants: Arena,
+    pub report: Report,
+    team: OnceLock<Result<Team, Error>>,
+}
+
+/// A compiled program. Cheap to clone; free to share between threads.
+#[derive(Clone, Debug)]
+pub struct Executable {
+    inner: Arc<Inner>,
+}
+
+impl Executable {
+    /// Compiles a verified, planned program.
+    ///
+    /// # Errors
+    /// If the program breaks a rule of the low IR or has not been planned, the number of threads
+    /// is 0 or more than 1024, a size exceeds the address space or what the micro-kernels take,
+    /// memory cannot be had, or the processor is unknown to the code generator.
+    pub fn compile(program: &Program, options: &Options) -> Result<Executable, Error> {
+        let begin = Instant::now();
+        if !(1..=MAX_THREADS).contains(&options.threads) {
+            return Err(Error::Threads(options.threads));
+        }
+        verify(program)?;
+        let (buffers, constants, constant_bytes) = place(program)?;
+        let (kernels, positions) = distinct_kernels(program);
+        let descriptors = Descriptors::of(kernels.iter().copied(), options.isa).map_err(
+            |(position, source)| Error::Contraction {
+                kernel: kernels[position].name.clone(),
+                source,
+            },
+        )?;
+        let mut distinct = Vec::with_capacity(kernels.len());
+        for &kernel in &kernels {
+            let scratch = scratch_layout(kernel, &descriptors)
+                .ok_or_else(|| Error::Scratch(kernel.name.clone()))?;
+            let dtypes = kernel.args.iter().map(|&id| program.buffer(id).dtype).collect();
+            distinct.push(Distinct { kernel: kernel.clone(), dtypes, scratch });
+        }
+        let sources: Vec<_> = distinct.iter().map(Distinct::source).collect();
+        let code = Code::new(&sources, &descriptors, options.isa)?;
+        let launches: Vec<Launch> = program
+            .kernels
+            .iter()
+            .zip(positions)
+            .map(|(kernel, position)| Launch {
+                name: kernel.name.clone(),
+                entry: code.entries[position],
+                args: kernel.args.clone(),
+                iterations: iterations(kernel),
+                distinct: position,
+            })
+            .collect();
+        let steps = steps(&program.kernels, &launches, options.threads);
+        let report = Report {
+            kernels: launches.len(),
+            distinct_kernels: distinct.len(),
+            contractions: descriptors.list.len(),
+            code_bytes: code.bytes,
+            arena_bytes: program.arena_bytes,
+            scratch_bytes: distinct.iter().map(|d| d.scratch.bytes).max().unwrap_or(0),
+            constant_bytes,
+            threads: options.threads,
+            parallel: !steps.is_empty(),
+            compile_time: begin.elapsed(),
+        };
+        let names = buffers.iter().zip(0..).map(|(b, n)| (b.name.clone(), BufferId(n))).collect();
+        let team = OnceLock::new();
+        let inner = Inner {
+            code,
+            descriptors,
+            distinct,
+            launches,
+            steps,
+            buffers,
+            names,
+            constants,
+            report,
+            team,
+        };
+        Ok(Executable { inner: Arc::new(inner) })
+    }
+
+    /// Memory to run the program in. Sessions are independent of each other.
+    ///
+    /// # Errors
+    /// If the memory cannot be had or the threads cannot be started.
+    pub fn session(&self) -> Result<Session, Error> {
+        Session::new(self.inner.clone())
+    }
+
+    /// What compilation came to.
+    pub fn report(&self) -> &Report {
+        &self.inner.report
+    }
+
+    /// The buffers; a [`BufferId`] is a position here.
+    pub fn buffers(&self) -> &[BufferInfo] {
+        &self.inner.buffers
+    }
+
+    /// The buffer of this name.
+    pub fn buffer(&self, name: &str) -> Option<BufferId> {
+        self.inner.names.get(name).copied()
+    }
+
+    /// Cranelift's intermediate form of a kernel, by its position in the program.
+    ///
+    /// # Errors
+    /// As [`Executable::disassembly`].
+    pub fn clif(&self, kernel: usize) -> Result<String, Error> {
+        self.text(kernel).map(|t| t.0)
+    }
+
+    /// The machine code of a kernel, by its position in the program, as Cranelift prints it.
+    ///
+    /// # Errors
+    /// If there is no such kernel.
+    pub fn disassembly(&self, kernel: usize) -> Result<String, Error> {
+        self.text(kernel).map(|t| t.1)
+    }
+
+    fn text(&self, kernel: usize) -> Result<(String, String), Error> {
+        let launch = self.inner.launches.get(kernel);
+        let launch = launch.ok_or_else(|| Error::Unknown(format!("kernel {kernel}")))?;
+        let source = self.inner.distinct[launch.distinct].source();
+        self.inner.code.text(source, &self.inner.descriptors)
+    }
+}
+
+impl Inner {
+    /// The threads, started when first asked for; `None` if runs need no more than one.
+    pub fn team(&self) -> Result<Option<&Team>, Error> {
+        if self.steps.is_empty() {
+            return Ok(None);
+        }
+        match self.team.get_or_init(|| Team::new(self.report.threads)) {
+            Ok(team) => Ok(Some(team)),
+            Err(error) => Err(error.clone()),
+        }
+    }
+}
+
+/// The buffers with their places, and the constants.
+fn place(program: &Program) -> Result<(Vec<BufferInfo>, Arena, usize), Error> {
+    let mut buffers = Vec::with_capacity(program.buffers.len());
+    let mut constant_bytes = 0usize;
+    for buffer in &program.buffers {
+        let role = Role::of(&buffer.kind);
+        let mut offset = buffer.offset.unwrap_or(0);
+        if role == Role::Const {
+            offset = constant_bytes;
+            constant_bytes = buffer
+                .bytes()
+                .checked_next_multiple_of(ALIGNMENT)
+                .and_then(|n| n.checked_add(constant_bytes))
+                .ok_or(Error::Memory { what: "constants", bytes: usize::MAX })?;
+        } else if buffer.offset.is_none() && is_used(program, buffers.len()) {
+            return Err(Error::Plan(buffer.name.clone()));
+        }
+        let (name, dtype, shape) = (buffer.name.clone(), buffer.dtype, buffer.shape.clone());
+        buffers.push(BufferInfo { name, dtype, shape, role, offset });
+    }
+    let constants = Arena::new(constant_bytes, "constants")?;
+    for (buffer, info) in program.buffers.iter().zip(&buffers) {
+        if let BufferKind::Const(tensor) = &buffer.kind {
+            write_tensor(tensor, constants.at(info.offset));
+        }
+    }
+    Ok((buffers, constants, constant_bytes))
+}
+
+/// Temporaries that no kernel names need no place.
+fn is_used(program: &Program, buffer: usize) -> bool {
+    let id = BufferId(buffer as u32);
+    program.buffers[buffer].kind != BufferKind::Temp
+        || program.kernels.iter().any(|k| k.args.contains(&id))
+}
+
+/// Copies the elements to memory that has room for them.
+pub(crate) fn write_tensor(tensor: &Tensor, to: *mut u8) {
+    // SAFETY: callers pass the place of a buffer of the tensor's type and shape, which lies within
+    // an arena and is aligned to 64 bytes; the tensor's memory is its own.
+    unsafe {
+        match tensor.data() {
+            Data::F32(v) => std::ptr::copy_nonoverlapping(v.as_ptr(), to.cast(), v.len()),
+            Data::I32(v) => std::ptr::copy_nonoverlapping(v.as_ptr(), to.cast(), v.len()),
+            Data::Bool(v) => std::ptr::copy_nonoverlapping(v.as_ptr(), to.cast(), v.len()),
+        }
+    }
+}
+
+/// Kernels that differ in more than name and buffers, and for each kernel its position there.
+fn distinct_kernels(program: &Program) -> (Vec<&Kernel>, Vec<usize>) {
+    let mut found: Vec<&Kernel> = Vec::new();
+    let mut by_hash: HashMap<u64, Vec<usize>> = HashMap::new();
+    let mut positions = Vec::with_capacity(program.kernels.len());
+    let dtypes =
+        |k: &Kernel| -> Vec<DType> { k.args.iter().map(|&id| program.buffer(id).dtype).collect() };
+    for kernel in &program.kernels {
+        let mut text = HashText(DefaultHasher::new());
+        // Writing to a hasher cannot fail.
+        let _ = write!(text, "{:?}{:?}{:?}", dtypes(kernel), kernel.locals, kernel.body);
+        let same = by_hash.entry(text.0.finish()).or_default();
+        let equal = same.iter().copied().find(|&n| {
+            let other = found[n];
+            other.locals == kernel.locals
+                && dtypes(other) == dtypes(kernel)
+                && other.body == kernel.body
+        });
+        positions.push(equal.unwrap_or_else(|| {
+            found.push(kernel);
+            same.push(found.len() - 1);
+            found.len() - 1
+        }));
+    }
+    (found, positions)
+}
+
+/// Hashes text instead of keeping it.
+struct HashText(DefaultHasher);
+
+impl fmt::Write for HashText {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        self.0.write(s.as_bytes());
+        Ok(())
+    }
+}
+
+/// Turns of the kernel's parallel loop; 1 if it has none.
+fn iterations(kernel: &Kernel) -> i64 {
+    match &kernel.body[..] {
+        [Stmt::For(f)] if f.kind == LoopKind::Parallel => {
+            f.extent.min(f.end).div_ceil(f.step.max(1)) as i64
+        }
+        _ => 1,
+    }
+}
+
+/// Groups the launches; nothing if one thread is as good as many.
+fn steps(
+    kernels: &[Kernel],
+    launches: &[Launch],
+    threads: usize,
+) -> Vec<(Step, std::ops::Range<usize>)> {
+    let mut steps: Vec<(Step, std::ops::Range<usize>)> = Vec::new();
+    let mut saved = 0.0;
+    for (number, (kernel, launch)) in kernels.iter().zip(launches).enumerate() {
+        let cost = cost::nanoseconds(kernel);
+        let total = launch.iterations;
+        if total > 1 && cost >= SHARED_KERNEL {
+            let used = (total as f64).min(threads as f64);
+            saved += cost * (1.0 - 1.0 / used);
+            steps.push((Step::Shared { total, grain: grain(total, threads) }, number..number + 1));
+        } else {
+            match steps.last_mut() {
+                Some((Step::Alone, range)) => range.end = number + 1,
+                _ => steps.push((Step::Alone, number..number + 1)),
+            }
+        }
+    }
+    if threads == 1 || saved < SHARED_PROGRAM { Vec::new() } else { steps }
+}

@@ -1,0 +1,362 @@
+//! Sessions: the memory of a program, and its runs.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use kiln_loops::BufferId;
+use kiln_tensor::{DType, DataMut, Tensor};
+
+use crate::arena::{ALIGNMENT, Arena};
+use crate::error::Error;
+use crate::executable::{BufferInfo, Inner, Role, write_tensor};
+use crate::team::{Region, Step, Task, shared_range};
+
+/// Names a buffer: by its id or by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key<'a> {
+    /// Its id.
+    Id(BufferId),
+    /// Its name.
+    Name(&'a str),
+}
+
+impl From<BufferId> for Key<'_> {
+    fn from(id: BufferId) -> Self {
+        Key::Id(id)
+    }
+}
+
+impl<'a> From<&'a str> for Key<'a> {
+    fn from(name: &'a str) -> Self {
+        Key::Name(name)
+    }
+}
+
+impl<'a> From<&'a String> for Key<'a> {
+    fn from(name: &'a String) -> Self {
+        Key::Name(name)
+    }
+}
+
+/// The memory of a compiled program. Values of weights, state and the optimiser live as long as
+/// the session; all start as 0.
+#[derive(Debug)]
+pub struct Session {
+    executable: Arc<Inner>,
+    /// The program's arena, then scratch for each thread.
+    arena: Arena,
+    /// The arguments of all launches, one after the other, and where each launch's begin.
+    table: Table,
+    /// Bytes of the arena before the scratch, and of each thread's scratch.
+    scratch: (usize, usize),
+    /// The steps that the team does, and their launches; those before and after need one thread.
+    region: Region,
+    shared: Vec<Range<usize>>,
+    times: Option<Times>,
+    lost: bool,
+}
+
+#[derive(Debug)]
+struct Table {
+    pointers: Vec<*mut u8>,
+    starts: Vec<usize>,
+}
+
+// SAFETY: the pointers point into the session's arena and the executable's constants, which live
+// as long and are only reached through the session.
+unsafe impl Send for Table {}
+// SAFETY: as above; nothing is written through a shared reference.
+unsafe impl Sync for Table {}
+
+/// Nanoseconds of each launch of the last run.
+#[derive(Debug)]
+struct Times {
+    launches: Vec<AtomicU64>,
+    /// When the current shared step began, in nanoseconds since the run began.
+    mark: AtomicU64,
+}
+
+impl Session {
+    pub(crate) fn new(executable: Arc<Inner>) -> Result<Session, Error> {
+        let report = &executable.report;
+        let what = "the arena and scratch memory of a session";
+        let planned = report.arena_bytes.checked_next_multiple_of(ALIGNMENT);
+        let all = report.scratch_bytes.checked_mul(report.threads);
+        let sizes = planned.zip(all).and_then(|(a, b)| Some((a, a.checked_add(b)?)));
+        let (planned, bytes) = sizes.ok_or(Error::Memory { what, bytes: usize::MAX })?;
+        let scratch = (planned, report.scratch_bytes);
+        let arena = Arena::new(bytes, what)?;
+        executable.team()?;
+
+        let mut table = Table { pointers: Vec::new(), starts: Vec::new() };
+        for launch in &executable.launches {
+            table.starts.push(table.pointers.len());
+            for id in &launch.args {
+                let buffer = &executable.buffers[id.0 as usize];
+                table.pointers.push(base(&executable, &arena, buffer));
+            }
+        }
+        let steps: Vec<Step> = executable.steps.iter().map(|s| s.0.clone()).collect();
+        let range = shared_range(&steps);
+        let shared = executable.steps[range.clone()].iter().map(|s| s.1.clone()).collect();
+        let region = Region::new(steps[range].to_vec());
+        let (times, lost) = (None, false);
+        Ok(Session { executable, arena, table, scratch, region, shared, times, lost })
+    }
+
+    /// The buffers; a [`BufferId`] is a position here.
+    pub fn buffers(&self) -> &[BufferInfo] {
+        &self.executable.buffers
+    }
+
+    /// Runs the program once. Allocates nothing itself.
+    ///
+    /// # Errors
+    /// If a thread panics, or did in an earlier run.
+    pub fn run(&mut self) -> Result<(), Error> {
+        if self.lost {
+            return Err(Error::Panicked);
+        }
+        let launches = self.executable.launches.len();
+        let executable = self.executable.clone();
+        let team = if self.region.is_empty() { None } else { executable.team()? };
+        let (Some(team), [first, ..]) = (team, &self.shared[..]) else {
+            self.alone(0..launches, 0);
+            return Ok(());
+        };
+        let (first, last) = (first.start, self.shared.last().map_or(launches, |r| r.end));
+        self.alone(0..first, 0);
+        let mut region = std::mem::replace(&mut self.region, Region::new(Vec::new()));
+        let begin = Instant::now();
+        let elapsed = || begin.elapsed().as_nanos() as u64;
+        if let Some(times) = &self.times {
+            times.mark.store(0, Ordering::Relaxed);
+        }
+        let this = &*self;
+        let result = team.run(&mut region, |worker, step, task| {
+            let launches = this.shared[step].clone();
+            match task {
+                Task::Parts(lo, hi) => return this.launch(launches.start, worker, lo, hi),
+                Task::Over => this.note(launches.start, elapsed()),
+                Task::Alone => this.alone(launches, worker),
+            }
+            if let Some(times) = &this.times {
+                times.mark.store(elapsed(), Ordering::Relaxed);
+            }
+        });
+        self.region = region;
+        match result {
+            Some(Ok(())) => self.note(last - 1, elapsed()),
+            Some(Err(_)) => {
+                self.lost = true;
+                return Err(Error::Panicked);
+            }
+            // The team is busy with another session: the bits are the same on this thread.
+            None => self.alone(first..last, 0),
+        }
+        self.alone(last..launches, 0);
+        Ok(())
+    }
+
+    /// Runs whole kernels on the calling thread.
+    fn alone(&self, launches: Range<usize>, worker: usize) {
+        for number in launches {
+            let iterations = self.executable.launches[number].iterations;
+            match &self.times {
+                None => self.launch(number, worker, 0, iterations),
+                Some(times) => {
+                    let begin = Instant::now();
+                    self.launch(number, worker, 0, iterations);
+                    let time = begin.elapsed().as_nanos() as u64;
+                    times.launches[number].store(time, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// A shared kernel is over: it took since the mark.
+    fn note(&self, launch: usize, now: u64) {
+        if let Some(times) = &self.times {
+            let time = now.saturating_sub(times.mark.load(Ordering::Relaxed));
+            times.launches[launch].store(time, Ordering::Relaxed);
+        }
+    }
+
+    /// Runs iterations of a kernel.
+    fn launch(&self, number: usize, worker: usize, lo: i64, hi: i64) {
+        let launch = &self.executable.launches[number];
+        let args = self.table.pointers[self.table.starts[number]..].as_ptr();
+        let scratch = self.arena.at(self.scratch.0 + worker * self.scratch.1);
+        // SAFETY: the kernel was verified: it touches its arguments within their buffers, which
+        // lie within the arena and the constants, and scratch that no other thread uses. Runs
+        // borrow the session exclusively, so nothing else reads or writes the arena.
+        unsafe { (launch.entry)(args, scratch, lo, hi) }
+    }
+
+    /// Gives a buffer its value.
+    ///
+    /// # Errors
+    /// If there is no such buffer, it is a constant or a temporary, or the value has another type
+    /// or shape.
+    pub fn set<'a>(&mut self, key: impl Into<Key<'a>>, value: &Tensor) -> Result<(), Error> {
+        let buffer = self.reachable(key.into(), true)?;
+        if value.dtype() != buffer.dtype || *value.shape() != buffer.shape {
+            return Err(mismatch(buffer, format!("{}{}", value.dtype(), value.shape())));
+        }
+        write_tensor(value, base(&self.executable, &self.arena, buffer));
+        Ok(())
+    }
+
+    /// The value of a buffer.
+    ///
+    /// # Errors
+    /// If there is no such buffer, it is a temporary, or memory cannot be had.
+    pub fn get<'a>(&self, key: impl Into<Key<'a>>) -> Result<Tensor, Error> {
+        let buffer = self.reachable(key.into(), false)?;
+        let mut tensor = Tensor::zeros(buffer.shape.clone(), buffer.dtype)?;
+        match tensor.data_mut() {
+            DataMut::F32(v) => v.copy_from_slice(self.elements(buffer)),
+            DataMut::I32(v) => v.copy_from_slice(self.elements(buffer)),
+            DataMut::Bool(v) => {
+                let bytes: &[u8] = self.elements(buffer);
+                v.iter_mut().zip(bytes).for_each(|(to, &from)| *to = from != 0);
+            }
+        }
+        Ok(tensor)
+    }
+
+    /// The elements of an f32 buffer, without copying.
+    ///
+    /// # Errors
+    /// If there is no such buffer, it is a temporary, or it has another type.
+    pub fn f32<'a>(&self, key: impl Into<Key<'a>>) -> Result<&[f32], Error> {
+        Ok(self.elements(self.typed(key.into(), DType::F32, false)?))
+    }
+
+    /// The elements of an i32 buffer, without copying.
+    ///
+    /// # Errors
+    /// As [`Session::f32`].
+    pub fn i32<'a>(&self, key: impl Into<Key<'a>>) -> Result<&[i32], Error> {
+        Ok(self.elements(self.typed(key.into(), DType::I32, false)?))
+    }
+
+    /// The elements of an f32 buffer, for writing in place.
+    ///
+    /// # Errors
+    /// As [`Session::f32`], or if it is a constant.
+    pub fn f32_mut<'a>(&mut self, key: impl Into<Key<'a>>) -> Result<&mut [f32], Error> {
+        let buffer = self.typed(key.into(), DType::F32, true)?;
+        let (at, len) = (base(&self.executable, &self.arena, buffer), buffer.shape.elements());
+        // SAFETY: as in `elements`; the session is borrowed exclusively.
+        Ok(unsafe { std::slice::from_raw_parts_mut(at.cast(), len) })
+    }
+
+    /// The elements of an i32 buffer, for writing in place.
+    ///
+    /// # Errors
+    /// As [`Session::f32_mut`].
+    pub fn i32_mut<'a>(&mut self, key: impl Into<Key<'a>>) -> Result<&mut [i32], Error> {
+        let buffer = self.typed(key.into(), DType::I32, true)?;
+        let (at, len) = (base(&self.executable, &self.arena, buffer), buffer.shape.elements());
+        // SAFETY: as in `elements`; the session is borrowed exclusively.
+        Ok(unsafe { std::slice::from_raw_parts_mut(at.cast(), len) })
+    }
+
+    /// Measures each kernel of the runs that follow, or no longer. Costs two looks at the clock a
+    /// kernel.
+    pub fn set_profiling(&mut self, on: bool) {
+        self.times = on.then(|| Times {
+            launches: self.executable.launches.iter().map(|_| AtomicU64::new(0)).collect(),
+            mark: AtomicU64::new(0),
+        });
+    }
+
+    /// The names of the kernels, in order, with the time each took in the last run; empty unless
+    /// profiling is on.
+    pub fn profile(&self) -> Vec<(&str, Duration)> {
+        let times = self.times.iter().flat_map(|t| &t.launches);
+        let times = times.map(|t| Duration::from_nanos(t.load(Ordering::Relaxed)));
+        self.executable.launches.iter().map(|l| l.name.as_str()).zip(times).collect()
+    }
+
+    fn find(&self, key: Key<'_>) -> Result<&BufferInfo, Error> {
+        let id = match key {
+            Key::Id(id) => Some(id),
+            Key::Name(name) => self.executable.names.get(name).copied(),
+        };
+        id.and_then(|id| self.executable.buffers.get(id.0 as usize)).ok_or_else(|| {
+            Error::Unknown(match key {
+                Key::Id(id) => format!("b{}", id.0),
+                Key::Name(name) => name.to_string(),
+            })
+        })
+    }
+
+    fn reachable(&self, key: Key<'_>, write: bool) -> Result<&BufferInfo, Error> {
+        let buffer = self.find(key)?;
+        let role = match buffer.role {
+            Role::Temp => "a temporary",
+            Role::Const if write => "a constant",
+            _ => return Ok(buffer),
+        };
+        Err(Error::Access { name: buffer.name.clone(), role })
+    }
+
+    fn typed(&self, key: Key<'_>, dtype: DType, write: bool) -> Result<&BufferInfo, Error> {
+        let buffer = self.reachable(key, write)?;
+        match buffer.dtype == dtype {
+            true => Ok(buffer),
+            false => Err(mismatch(buffer, format!("of {dtype}"))),
+        }
+    }
+
+    /// The elements of a buffer whose type the caller knows: `f32`, `i32`, or bytes for truth
+    /// values.
+    fn elements<T: Element>(&self, buffer: &BufferInfo) -> &[T] {
+        assert!(T::matches(buffer.dtype), "an element type is the buffer's");
+        let at = base(&self.executable, &self.arena, buffer);
+        // SAFETY: a buffer lies within its arena (verified), is aligned to 64 bytes and has been
+        // initialised (with zeros at first); every bit pattern is a value of these types; and
+        // only `&mut self` writes.
+        unsafe { std::slice::from_raw_parts(at.cast(), buffer.shape.elements()) }
+    }
+}
+
+/// Rust types of elements, each of which holds any bits.
+trait Element {
+    fn matches(dtype: DType) -> bool;
+}
+
+impl Element for f32 {
+    fn matches(dtype: DType) -> bool {
+        dtype == DType::F32
+    }
+}
+
+impl Element for i32 {
+    fn matches(dtype: DType) -> bool {
+        dtype == DType::I32
+    }
+}
+
+impl Element for u8 {
+    fn matches(dtype: DType) -> bool {
+        dtype == DType::Bool
+    }
+}
+
+/// The address of a buffer's first element.
+fn base(executable: &Inner, arena: &Arena, buffer: &BufferInfo) -> *mut u8 {
+    match buffer.role {
+        Role::Const => executable.constants.at(buffer.offset),
+        _ => arena.at(buffer.offset),
+    }
+}
+
+fn mismatch(buffer: &BufferInfo, found: String) -> Error {
+    let expected = format!("{}{}", buffer.dtype, buffer.shape);
+    Error::Mismatch { name: buffer.name.clone(), expected, found }
+}

@@ -1,0 +1,270 @@
+//! Sessions: threads, memory, errors, profiles.
+
+mod harness;
+
+use harness::{Case, numbers};
+use kiln_jit::{Error, Executable, Options, Session};
+use kiln_kernels::Isa;
+use kiln_loops::{
+    Affine, Binary, Block, Buffer, BufferId, BufferKind, Builder, Contract, Dim, Fold, Index,
+    LoopKind, Math, Program, Stmt,
+};
+use kiln_tensor::{DType, Data, Shape, Tensor};
+
+fn options(threads: usize) -> Options {
+    Options { threads, isa: Isa::detect().unwrap() }
+}
+
+/// Several parallel kernels with a small one between: a product, a function, row sums, a total.
+fn network(rows: usize) -> Case {
+    let (depth, cols) = (96, 160);
+    let mut case = Case::default();
+    let a = case.input("a", Data::F32(numbers(rows * depth)));
+    let w = case.input("w", Data::F32(numbers(depth * cols)));
+    let c = case.buffer("c", DType::F32, rows * cols, BufferKind::Temp);
+    let sums = case.output("sums", DType::F32, rows);
+    let total = case.output("total", DType::F32, 1);
+    let out = case.output("out", DType::F32, rows * cols);
+    let chunk = 8;
+    let mut b = Builder::new();
+    let (x, y, z) = (b.arg(a, DType::F32), b.arg(w, DType::F32), b.arg(c, DType::F32));
+    let i = b.open_loop(None, rows, rows, chunk, LoopKind::Parallel);
+    let dim = |extent, input: usize, output: usize| Dim {
+        extent,
+        input: input as i64,
+        output: output as i64,
+    };
+    b.push(Stmt::Contract(Box::new(Contract {
+        a: (x, Affine::var(i).times(depth as i64)),
+        b: (y, Affine::default()),
+        c: (z, Affine::var(i).times(cols as i64)),
+        rows: vec![dim(chunk, depth, cols)],
+        cols: vec![dim(cols, 1, 1)],
+        depth: vec![dim(depth, 1, cols)],
+        accumulate: false,
+        packed: false,
+    })));
+    b.close();
+    case.kernel(b.finish("product"));
+    let mut b = Builder::new();
+    let (x, y) = (b.arg(c, DType::F32), b.arg(sums, DType::F32));
+    let i = b.open_loop(None, rows, rows, 1, LoopKind::Parallel);
+    let tile = b.local(DType::F32, cols);
+    let row = (x, Affine::var(i).times(cols as i64));
+    b.push(Stmt::Block(Block {
+        function: Math::Tanh,
+        dst: (tile, Affine::default()),
+        src: row,
+        len: cols,
+        until: None,
+    }));
+    let zero = b.f32(0.0);
+    let sum = b.mutable(zero);
+    let j = b.open_loop(None, cols, cols, 1, LoopKind::Vector);
+    let value = b.load(tile, Index::var(j));
+    b.push(Stmt::Accumulate(sum, Fold::Add, value));
+    b.close();
+    b.store(y, Index::var(i), sum);
+    b.close();
+    case.kernel(b.finish("tanh.sum"));
+    let mut b = Builder::new();
+    let (x, y) = (b.arg(sums, DType::F32), b.arg(total, DType::F32));
+    let zero = b.f32(0.0);
+    let sum = b.mutable(zero);
+    let j = b.open_loop(None, rows, rows, 1, LoopKind::Vector);
+    let value = b.load(x, Index::var(j));
+    b.push(Stmt::Accumulate(sum, Fold::Add, value));
+    b.close();
+    b.store(y, Index::constant(0), sum);
+    case.kernel(b.finish("total"));
+    let mut b = Builder::new();
+    let (x, t, y) = (b.arg(c, DType::F32), b.arg(total, DType::F32), b.arg(out, DType::F32));
+    let n = rows * cols;
+    let start = b.open_loop(None, n, n, 1000, LoopKind::Parallel);
+    let i = b.open_loop(Some(start), 1000, n, 1, LoopKind::Vector);
+    let (value, total) = (b.load(x, Index::var(i)), b.load(t, Index::constant(0)));
+    let value = b.binary(Binary::Sub, value, total);
+    b.store(y, Index::var(i), value);
+    b.close();
+    b.close();
+    case.kernel(b.finish("centre"));
+    case
+}
+
+fn outputs(session: &Session) -> Vec<Tensor> {
+    ["sums", "total", "out"].map(|name| session.get(name).unwrap()).to_vec()
+}
+
+#[test]
+fn the_same_bits_for_any_number_of_threads() {
+    let case = network(512);
+    case.check(1e-4);
+    let mut alone = case.session(1);
+    alone.run().unwrap();
+    let expected = outputs(&alone);
+    for threads in [2, 3, 4, 7] {
+        let mut session = case.session(threads);
+        session.set_profiling(threads == 3);
+        for _ in 0..20 {
+            session.run().unwrap();
+            assert_eq!(outputs(&session), expected, "{threads} threads");
+        }
+        let profile = session.profile();
+        if threads == 3 {
+            let names: Vec<&str> = profile.iter().map(|p| p.0).collect();
+            assert_eq!(names, ["product", "tanh.sum", "total", "centre"]);
+            assert!(profile.iter().all(|p| !p.1.is_zero()), "{profile:?}");
+        } else {
+            assert!(profile.is_empty());
+        }
+    }
+}
+
+#[test]
+fn sessions_of_one_executable_run_side_by_side() {
+    let case = network(512);
+    let executable = Executable::compile(&case.program, &options(3)).unwrap();
+    assert!(executable.report().parallel);
+    let mut alone = case.session(1);
+    alone.run().unwrap();
+    let expected = outputs(&alone);
+    let inputs = ["a", "w"].map(|name| (name, alone.get(name).unwrap()));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut session = executable.session().unwrap();
+                for (name, value) in &inputs {
+                    session.set(*name, value).unwrap();
+                }
+                for _ in 0..10 {
+                    session.run().unwrap();
+                    assert_eq!(outputs(&session), expected);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn small_programs_use_one_thread() {
+    let case = network(8);
+    let executable = Executable::compile(&case.program, &options(4)).unwrap();
+    assert!(!executable.report().parallel);
+    let mut session = case.session(4);
+    session.set_profiling(true);
+    session.run().unwrap();
+    assert_eq!(session.profile().len(), 4);
+}
+
+#[test]
+fn equal_kernels_share_their_code() {
+    let mut case = Case::default();
+    let x = case.input("x", Data::F32(numbers(100)));
+    let k = case.input("k", Data::I32(vec![3; 100]));
+    for n in 0..5 {
+        let (source, dtype) = if n == 4 { (k, DType::I32) } else { (x, DType::F32) };
+        let out = case.output(&format!("out {n}"), dtype, 100);
+        case.map(&format!("copy {n}"), 100, LoopKind::Vector, |b, i| {
+            let (source, out) = (b.arg(source, dtype), b.arg(out, dtype));
+            let value = b.load(source, Index::var(i));
+            b.store(out, Index::var(i), value);
+        });
+    }
+    case.check(0.0);
+    let executable = Executable::compile(&case.program, &options(1)).unwrap();
+    let report = executable.report();
+    assert_eq!((report.kernels, report.distinct_kernels), (5, 2));
+    assert!(report.code_bytes > 0 && report.scratch_bytes == 0);
+    assert!(executable.clif(4).unwrap().contains("i32x4"));
+    assert!(!executable.disassembly(0).unwrap().is_empty());
+    assert!(executable.clif(5).is_err());
+}
+
+#[test]
+fn values_live_across_runs_and_constants_are_given() {
+    let mut case = Case::default();
+    let constant = Tensor::f32(&[3], vec![1.0, 2.0, 4.0]).unwrap();
+    let steps = case.buffer("steps", DType::F32, 3, BufferKind::Const(constant.clone()));
+    let state = case.buffer("state", DType::F32, 3, BufferKind::State);
+    let temp = case.buffer("temp", DType::F32, 3, BufferKind::Temp);
+    case.map("count", 3, LoopKind::Serial, |b, i| {
+        let (steps, state) = (b.arg(steps, DType::F32), b.arg(state, DType::F32));
+        let (step, value) = (b.load(steps, Index::var(i)), b.load(state, Index::var(i)));
+        let value = b.binary(Binary::Add, value, step);
+        b.store(state, Index::var(i), value);
+        let temp = b.arg(temp, DType::F32);
+        b.store(temp, Index::var(i), value);
+    });
+    let mut session = case.session(2);
+    for _ in 0..3 {
+        session.run().unwrap();
+    }
+    assert_eq!(session.f32("state").unwrap(), [3.0, 6.0, 12.0]);
+    session.f32_mut(state).unwrap()[0] = 10.0;
+    session.run().unwrap();
+    assert_eq!(session.f32(state).unwrap(), [11.0, 8.0, 16.0]);
+    assert_eq!(session.get("steps").unwrap(), constant);
+
+    let access = |name: &str, role| Error::Access { name: name.to_string(), role };
+    assert_eq!(session.set(steps, &constant).unwrap_err(), access("steps", "a constant"));
+    assert_eq!(session.get(temp).unwrap_err(), access("temp", "a temporary"));
+    assert_eq!(session.get("nothing").unwrap_err(), Error::Unknown("nothing".into()));
+    assert_eq!(session.get(BufferId(99)).unwrap_err(), Error::Unknown("b99".into()));
+    let message = session.set("state", &Tensor::scalar(1.0)).unwrap_err().to_string();
+    assert_eq!(message, "buffer `state` is f32[3], not f32[]");
+    assert!(matches!(session.i32("state").unwrap_err(), Error::Mismatch { .. }));
+}
+
+#[test]
+fn what_cannot_be_compiled_or_held_is_an_error() {
+    let case = network(8);
+    for threads in [0, 1025, usize::MAX] {
+        let error = Executable::compile(&case.program, &options(threads)).unwrap_err();
+        assert_eq!(error, Error::Threads(threads));
+    }
+    let mut unplanned = case.program.clone();
+    unplanned.buffers[2].offset = None;
+    let error = Executable::compile(&unplanned, &options(1)).unwrap_err();
+    assert_eq!(error, Error::Plan("c".into()));
+    let mut outside = case.program.clone();
+    outside.arena_bytes = 64;
+    assert!(matches!(Executable::compile(&outside, &options(1)).unwrap_err(), Error::Program(_)));
+
+    // Half a tebibyte a buffer, far more than there is: compiled, but not held.
+    let shape = Shape::new([1 << 37]).unwrap();
+    let buffers = (0..64)
+        .map(|n| Buffer {
+            name: format!("x{n}"),
+            dtype: DType::F32,
+            shape: shape.clone(),
+            kind: BufferKind::Input,
+            offset: Some(n << 39),
+        })
+        .collect();
+    let huge = Program { buffers, kernels: Vec::new(), arena_bytes: 64 << 39 };
+    let executable = Executable::compile(&huge, &options(2)).unwrap();
+    let error = executable.session().unwrap_err();
+    assert!(matches!(error, Error::Memory { bytes, .. } if bytes == 64 << 39), "{error}");
+}
+
+#[test]
+fn a_contraction_that_is_too_large_is_refused_by_name() {
+    let mut case = Case::default();
+    let x = case.input("x", Data::F32(vec![1.0]));
+    let out = case.output("out", DType::F32, 1);
+    let mut b = Builder::new();
+    let (x, y) = (b.arg(x, DType::F32), b.arg(out, DType::F32));
+    b.push(Stmt::Contract(Box::new(Contract {
+        a: (x, Affine::default()),
+        b: (x, Affine::default()),
+        c: (y, Affine::default()),
+        rows: vec![],
+        cols: vec![],
+        depth: vec![Dim { extent: 1 << 35, input: 0, output: 0 }],
+        accumulate: false,
+        packed: false,
+    })));
+    case.kernel(b.finish("vast"));
+    let error = Executable::compile(&case.program, &options(1)).unwrap_err();
+    assert!(error.to_string().starts_with("kernel `vast`: "), "{error}");
+}
