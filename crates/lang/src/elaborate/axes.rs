@@ -21,7 +21,15 @@ impl<'a, 'b> Elaborator<'a, 'b> {
     }
 
     pub(super) fn scalar(&mut self, value: f64, dtype: DType, span: Span) -> Tensor<'b> {
-        let var = self.builder.scalar_of(dtype, value);
+        let key = (dtype, value.to_bits());
+        let var = match self.scalars.get(&key) {
+            Some(known) => *known,
+            None => {
+                let var = self.builder.scalar_of(dtype, value);
+                self.scalars.insert(key, var);
+                var
+            }
+        };
         self.tensor(var, Vec::new(), span)
     }
 

@@ -10,7 +10,8 @@
 //! | `operator`, `axes` | arithmetic and broadcasting by name |
 //! | `variable` | `param`, `state`, `<-` |
 //! | `builtin` | the functions that are not written in the language |
-//! | `network`, `train`, `data` | whole graphs, train sections, data sets |
+//! | `network` | whole graphs |
+//! | `settings`, `train`, `data` | keys of a train section, its graph, its data sets |
 
 mod axes;
 mod builtin;
@@ -21,6 +22,7 @@ mod frame;
 mod network;
 mod operator;
 mod options;
+mod settings;
 mod statement;
 mod train;
 mod value;
@@ -30,7 +32,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use kiln_graph::{Builder, Location};
+use kiln_graph::{Builder, Location, Var};
+use kiln_tensor::DType;
 
 use crate::ast::Expr;
 use crate::diagnostic::{Code, Diagnostic};
@@ -83,6 +86,8 @@ struct Elaborator<'a, 'b> {
     aborted: bool,
     /// Types of the variables of the root file, for `kiln check --shapes`.
     types: Vec<(Span, String)>,
+    /// Numbers that are nodes already, by element type and bits.
+    scalars: HashMap<(DType, u64), Var<'b>>,
     locations: HashMap<Span, Arc<[Location]>>,
     file_names: HashMap<FileId, Arc<str>>,
 }
@@ -117,6 +122,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
             reported: BTreeSet::new(),
             aborted: false,
             types: Vec::new(),
+            scalars: HashMap::new(),
             locations: HashMap::new(),
             file_names: HashMap::new(),
         }

@@ -8,7 +8,7 @@ use kiln_tensor::DType;
 use super::data::Training;
 use super::frame::Frame;
 use super::options::Options;
-use super::train::{Binding, Settings};
+use super::settings::{Binding, Settings};
 use super::value::{Arg, Axis, Origin, Tensor, Value};
 use super::{Elaborator, Eval, Stop, shared};
 use crate::ast::{Body, DefinitionKind, Expr, ExprKind, Param, Stage};
