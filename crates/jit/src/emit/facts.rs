@@ -105,24 +105,36 @@ pub(super) fn sums(body: &[Stmt], changes: &Changes) -> Vec<(Reg, Fold)> {
     found
 }
 
-/// Statements that fully unrolled loops come to.
-pub(super) fn weight(body: &[Stmt]) -> usize {
+/// Turns of a loop that may be written out, and statements they may come to.
+const TURNS: usize = 4;
+const STATEMENTS: usize = 32;
+
+/// Statements that the body comes to, loops that are written out counted as often as they turn.
+fn weight(body: &[Stmt]) -> usize {
     body.iter()
         .map(|stmt| match stmt {
-            Stmt::For(inner) => unrolled(inner).unwrap_or(2) * weight(&inner.body).max(1),
-            Stmt::Contract(_) | Stmt::Pack(_) | Stmt::Block(_) => 16,
+            Stmt::For(inner) => {
+                let once = weight(&inner.body);
+                if is_short(inner, once) { once * turns(inner) } else { once.saturating_add(2) }
+            }
+            Stmt::Contract(_) | Stmt::Pack(_) | Stmt::Block(_) => STATEMENTS,
             _ => 1,
         })
         .fold(0usize, usize::saturating_add)
 }
 
+fn turns(f: &For) -> usize {
+    f.extent.div_ceil(f.step.max(1))
+}
+
+fn is_short(f: &For, weight: usize) -> bool {
+    let plain = f.kind == LoopKind::Serial && f.start.is_none() && turns(f) <= TURNS;
+    plain && weight.saturating_mul(turns(f)) <= STATEMENTS
+}
+
 /// The turns of a loop that is best written out: a short one from 0 with a small body.
 pub(super) fn unrolled(f: &For) -> Option<usize> {
-    const TURNS: usize = 4;
-    const STATEMENTS: usize = 32;
-    let turns = f.extent.div_ceil(f.step.max(1));
-    let plain = f.kind == LoopKind::Serial && f.start.is_none() && turns <= TURNS;
-    (plain && weight(&f.body).saturating_mul(turns) <= STATEMENTS).then_some(turns)
+    is_short(f, weight(&f.body)).then(|| turns(f))
 }
 
 /// Vectors that each turn of a vector loop should work on: four where their values fit the
@@ -135,9 +147,17 @@ pub(super) fn interleave(body: &[Stmt]) -> usize {
     }
 }
 
-/// The most values that live at once, of those the statements themselves define; an inner loop
-/// adds its own to those that live around it.
+/// The most values that live at once, of those the statements themselves compute; an inner loop
+/// adds its own to those that live around it. Constants can be read from memory.
 fn most_live(body: &[Stmt]) -> usize {
+    let own: HashSet<Reg> = body
+        .iter()
+        .filter_map(|stmt| match stmt {
+            Stmt::Let(_, Inst::Const(_)) => None,
+            Stmt::Let(reg, _) | Stmt::Mut(reg, _) => Some(*reg),
+            _ => None,
+        })
+        .collect();
     let mut live: HashSet<Reg> = HashSet::new();
     let mut most = 0;
     let mut used = Vec::new();
@@ -145,14 +165,13 @@ fn most_live(body: &[Stmt]) -> usize {
         let mut inside = 0;
         used.clear();
         match stmt {
-            Stmt::Let(_, Inst::Const(_)) => continue,
             Stmt::Let(reg, _) | Stmt::Mut(reg, _) => drop(live.remove(reg)),
             Stmt::Set(reg, _) | Stmt::Accumulate(reg, ..) => used.push(*reg),
             Stmt::For(inner) => inside = most_live(&inner.body),
             _ => {}
         }
         reads(std::slice::from_ref(stmt), &mut used);
-        live.extend(&used);
+        live.extend(used.iter().filter(|reg| own.contains(reg)));
         most = most.max(live.len() + inside);
     }
     most
