@@ -1,0 +1,548 @@
+//! Random graphs through every engine, with every pass and without each: whatever is left out, the
+//! meaning stays.
+//!
+//! The reference is the evaluator in f64 on the graph as it was made, gradients expanded. How far
+//! f32 may be from it is estimated on the same graph: several more runs disturb each operator that
+//! rounds by what it may lose (for sums: by the sum of magnitudes), and what that moves a result by,
+//! with a margin, is what an engine may be off. Whole numbers, truth values and data that is only
+//! moved have no such operator above them, so they must agree bit for bit.
+//!
+//! `KILN_RANDOM_GRAPHS=100000` makes a long run of it, `KILN_RANDOM_SEED=17` runs one seed.
+
+mod random;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kiln_graph::eval::{Value, evaluate};
+use kiln_graph::op::{Lower, Reduction};
+use kiln_graph::ops::{self, OPS};
+use kiln_graph::{Graph, NodeId, rebuild};
+use kiln_loops::{BufferId, BufferKind, Fold, Memory, Program};
+use kiln_passes::{GRAPH_PASSES, Notes, PROGRAM_PASSES, Pass, autodiff, lower};
+use kiln_tensor::{DType, Tensor};
+
+use random::{Case, Inputs, Random};
+
+/// The rounding error of one operation, relative.
+const EPSILON: f64 = 1.0 / (1 << 24) as f64;
+/// Roundings that one disturbed operator stands for.
+const ROUNDINGS: f64 = 4.0;
+/// Disturbed runs.
+const RUNS: u64 = 3;
+/// How far beyond the disturbed runs an engine may be.
+const MARGIN: f64 = 8.0;
+
+/// Values by the name of the output, or of the input whose next value it is after `<- `.
+type Results = BTreeMap<String, Value>;
+
+/// Which passes run.
+#[derive(Clone)]
+struct Config {
+    name: String,
+    graph: Vec<&'static Pass<Graph>>,
+    program: Vec<&'static Pass<Program>>,
+}
+
+/// Every pass; each optional one left out; no optional one.
+fn configs() -> Vec<Config> {
+    let graph: Vec<&str> = GRAPH_PASSES.iter().map(|p| p.name).collect();
+    let program: Vec<&str> = PROGRAM_PASSES.iter().map(|p| p.name).collect();
+    let needed = ["autodiff", "fuse", "plan"];
+    let config = |name: String, keep: &dyn Fn(&str) -> bool| Config {
+        name,
+        graph: GRAPH_PASSES.iter().copied().filter(|p| keep(p.name)).collect(),
+        program: PROGRAM_PASSES.iter().copied().filter(|p| keep(p.name)).collect(),
+    };
+    let mut configs = vec![config("all".to_owned(), &|_| true)];
+    for left_out in graph.iter().chain(&program).filter(|name| !needed.contains(name)) {
+        configs.push(config(format!("all but {left_out}"), &|name| name != *left_out));
+    }
+    configs.push(config("none".to_owned(), &|name| needed.contains(&name)));
+    configs
+}
+
+/// What went wrong where.
+struct Failure {
+    stage: &'static str,
+    message: String,
+}
+
+fn at<T, E: std::fmt::Display>(stage: &'static str, result: Result<T, E>) -> Result<T, Failure> {
+    result.map_err(|e| Failure { stage, message: e.to_string() })
+}
+
+/// The results of a graph without gradients to expand: exact, and how far each may be off.
+struct Reference {
+    results: Results,
+    tolerance: BTreeMap<String, f64>,
+}
+
+fn reference(graph: &Graph, inputs: &Inputs, runs: u64) -> Result<Reference, Failure> {
+    let evaluation = at("eval", evaluate(graph, inputs))?;
+    let mut results: Results = evaluation.outputs;
+    results.extend(evaluation.updates.into_iter().map(|(name, v)| (format!("<- {name}"), v)));
+    let exact = disturbed(graph, inputs, None);
+    let scales: Vec<Option<f64>> = graph.ids().map(|id| scale(graph, id)).collect();
+    let sums = magnitudes(graph, &exact, &scales);
+    let mut tolerance: BTreeMap<String, f64> = BTreeMap::new();
+    let named: Vec<(String, NodeId)> = names(graph);
+    for run in 0..runs {
+        let noise = Noise { random: Random::new(run), scales: &scales, sums: &sums };
+        let values = disturbed(graph, inputs, Some(noise));
+        for (name, id) in &named {
+            let (a, b) = (&exact[id.index()], &values[id.index()]);
+            let off = a.data.iter().zip(&b.data).map(|(a, b)| distance(*a, *b)).fold(0.0, f64::max);
+            let most = a.data.iter().map(|x| x.abs()).filter(|x| x.is_finite()).fold(0.0, f64::max);
+            // What no operator disturbs is exact.
+            let least = if off > 0.0 { EPSILON * most + 1e-30 } else { 0.0 };
+            let slot = tolerance.entry(name.clone()).or_default();
+            *slot = slot.max(MARGIN * (off + least));
+        }
+    }
+    Ok(Reference { results, tolerance })
+}
+
+/// The results' names and nodes.
+fn names(graph: &Graph) -> Vec<(String, NodeId)> {
+    let next = graph.updates.iter().map(|u| {
+        let name = graph.input(u.input).map_or("", |i| i.0);
+        (format!("<- {name}"), u.value)
+    });
+    graph.outputs.iter().cloned().chain(next).collect()
+}
+
+/// How far apart two numbers are; equal infinities and NaNs are not.
+fn distance(a: f64, b: f64) -> f64 {
+    if a == b || (a.is_nan() && b.is_nan()) {
+        return 0.0;
+    }
+    let d = (a - b).abs();
+    if d.is_nan() { f64::INFINITY } else { d }
+}
+
+/// The roundings of a node that has any, in units of what [`magnitudes`] says.
+fn scale(graph: &Graph, id: NodeId) -> Option<f64> {
+    const EXACT: [&str; 12] = [
+        "neg", "abs", "floor", "ceil", "round", "maximum", "minimum", "select", "detach", "not",
+        "and", "or",
+    ];
+    let node = &graph[id];
+    if node.ty.dtype != DType::F32 {
+        return None;
+    }
+    match node.op.lower {
+        Lower::Map(_) if EXACT.contains(&node.op.name) => None,
+        // Whole numbers beyond 2^24 do not occur where they are cast.
+        Lower::Map(_) if node.op == &ops::CAST => None,
+        Lower::Map(_) => Some(ROUNDINGS),
+        Lower::Reduce(_, Reduction::Fold(Fold::Max | Fold::Min) | Reduction::ArgMax) => None,
+        Lower::Reduce(f, _) | Lower::Contract(f) => {
+            let terms: usize = graph.with_view(id, f).reduced.iter().product();
+            Some(ROUNDINGS + (terms as f64).sqrt().min(32.0))
+        }
+        Lower::Scatter(_) => {
+            let added = graph[*graph.operands(id).last()?].ty.shape.elements();
+            Some(ROUNDINGS + (added as f64).sqrt().min(32.0))
+        }
+        _ => None,
+    }
+}
+
+/// For nodes that sum up: the same sums of absolute values.
+fn magnitudes(graph: &Graph, values: &[Value], scales: &[Option<f64>]) -> Vec<Option<Value>> {
+    let sums = |id: NodeId| {
+        let adds = matches!(
+            graph[id].op.lower,
+            Lower::Reduce(..) | Lower::Contract(_) | Lower::Scatter(_)
+        );
+        if scales[id.index()].is_none() || !adds {
+            return None;
+        }
+        let absolute = |&o: &NodeId| {
+            let v = &values[o.index()];
+            match graph[o].ty.dtype {
+                DType::F32 => {
+                    Value { data: v.data.iter().map(|x| x.abs()).collect(), ..v.clone() }
+                }
+                _ => v.clone(),
+            }
+        };
+        let operands: Vec<Value> = graph.operands(id).iter().map(absolute).collect();
+        let operands: Vec<&Value> = operands.iter().collect();
+        Some(graph.with_view(id, |view| (graph[id].op.eval)(view, &operands)))
+    };
+    graph.ids().map(sums).collect()
+}
+
+/// What disturbs an evaluation.
+struct Noise<'a> {
+    random: Random,
+    scales: &'a [Option<f64>],
+    sums: &'a [Option<Value>],
+}
+
+/// The value of every node.
+fn disturbed(graph: &Graph, inputs: &Inputs, mut noise: Option<Noise<'_>>) -> Vec<Value> {
+    let mut values: Vec<Value> = Vec::with_capacity(graph.len());
+    for id in graph.ids() {
+        if let Some((name, _)) = graph.input(id) {
+            values.push(inputs[name].clone());
+            continue;
+        }
+        let operands = graph.operands(id);
+        let x: Vec<&Value> = operands.iter().map(|o| &values[o.index()]).collect();
+        let mut value = graph.with_view(id, |view| (graph[id].op.eval)(view, &x));
+        if let Some(Noise { random, scales, sums }) = &mut noise
+            && let Some(scale) = scales[id.index()]
+        {
+            let sum = sums[id.index()].as_ref();
+            for (i, x) in value.data.iter_mut().enumerate() {
+                let magnitude = sum.map_or(x.abs(), |s| s.data[i]);
+                *x += EPSILON * scale * magnitude * random.signed();
+            }
+        }
+        values.push(value);
+    }
+    values
+}
+
+/// The graph with gradients expanded.
+fn expand(graph: &Graph) -> Result<Graph, Failure> {
+    let notes = &mut Notes::default();
+    at("autodiff", kiln_passes::run(&[&autodiff::PASS], graph.clone(), notes, &mut |_, _| {}))
+}
+
+/// The program of a graph.
+fn compile(graph: &Graph, config: &Config) -> Result<Program, Failure> {
+    let mut notes = Notes::default();
+    let placed =
+        at("graph passes", kiln_passes::run(&config.graph, graph.clone(), &mut notes, &mut |_, _| {}))?;
+    let program = at("lower", lower(&placed))?;
+    at("lower", kiln_loops::verify(&program))?;
+    let program =
+        at("program passes", kiln_passes::run(&config.program, program, &mut notes, &mut |_, _| {}))?;
+    let plan = at("plan", kiln_loops::check_plan(&program))?;
+    if plan.arena_bytes < plan.bound_bytes {
+        let message = format!("{} bytes hold {}", plan.arena_bytes, plan.bound_bytes);
+        return Err(Failure { stage: "plan", message });
+    }
+    let texts = [graph, &placed].map(ToString::to_string);
+    for text in texts {
+        let again: Graph = at("text of a graph", text.parse())?;
+        same_text("text of a graph", &text, &again.to_string())?;
+    }
+    let text = program.to_string();
+    let again = at("text of a program", kiln_loops::parse(&text))?;
+    same_text("text of a program", &text, &again.to_string())?;
+    if again != program {
+        let message = "another program of the same text".to_owned();
+        return Err(Failure { stage: "text of a program", message });
+    }
+    Ok(program)
+}
+
+fn same_text(stage: &'static str, a: &str, b: &str) -> Result<(), Failure> {
+    match a.lines().zip(b.lines()).find(|(a, b)| a != b) {
+        None if a.len() == b.len() => Ok(()),
+        difference => Err(Failure { stage, message: format!("{difference:?}") }),
+    }
+}
+
+/// Runs a program in the interpreter of the low IR; the memory afterwards.
+fn interpret(program: &Program, inputs: &Inputs) -> Result<Memory, Failure> {
+    let mut memory = at("loops", Memory::for_program(program))?;
+    for id in (0..program.buffers.len() as u32).map(BufferId) {
+        let buffer = program.buffer(id);
+        if is_input(&buffer.kind) {
+            let value = at("loops", inputs[&buffer.name].to_tensor(buffer.dtype))?;
+            at("loops", memory.set(id, &value))?;
+        }
+    }
+    at("loops", kiln_loops::run(program, &mut memory))?;
+    Ok(memory)
+}
+
+fn is_input(kind: &BufferKind) -> bool {
+    use BufferKind::{Input, Param, Slot, State};
+    matches!(kind, Input | Param | State | Slot)
+}
+
+/// Compares what a run left in the program's buffers with the reference; inputs that have no next
+/// value must be as they were.
+fn compare(
+    stage: &'static str,
+    program: &Program,
+    inputs: &Inputs,
+    reference: &Reference,
+    found: &dyn Fn(BufferId) -> Tensor,
+) -> Result<(), Failure> {
+    let mut missing: BTreeSet<&str> = reference.results.keys().map(String::as_str).collect();
+    for id in (0..program.buffers.len() as u32).map(BufferId) {
+        let buffer = program.buffer(id);
+        let name = match &buffer.kind {
+            BufferKind::Output => buffer.name.clone(),
+            kind if is_input(kind) => format!("<- {}", buffer.name),
+            _ => continue,
+        };
+        missing.remove(name.as_str());
+        let (expected, tolerance) = match reference.results.get(&name) {
+            Some(value) => (value, reference.tolerance[&name]),
+            None => (&inputs[&buffer.name], 0.0),
+        };
+        let found = Value::from(&found(id));
+        if found.shape != expected.shape {
+            let message = format!("{name} has shape {}, not {}", found.shape, expected.shape);
+            return Err(Failure { stage, message });
+        }
+        let rounded = at(stage, expected.to_tensor(buffer.dtype))?;
+        let expected = Value::from(&rounded);
+        for (i, (&a, &b)) in found.data.iter().zip(&expected.data).enumerate() {
+            let off = distance(a, b);
+            if off > tolerance && off > EPSILON * b.abs() * if tolerance > 0.0 { 2.0 } else { 0.0 } {
+                let message =
+                    format!("{name}[{i}] is {a}, not {b}: off by {off:.2e}, {tolerance:.2e} allowed");
+                return Err(Failure { stage, message });
+            }
+        }
+    }
+    match missing.first() {
+        None => Ok(()),
+        Some(name) => Err(Failure { stage, message: format!("{name} is missing") }),
+    }
+}
+
+/// One graph through one configuration.
+fn check(
+    graph: &Graph,
+    inputs: &Inputs,
+    config: &Config,
+    reference: &Reference,
+) -> Result<(), Failure> {
+    let run = || {
+        let program = compile(graph, config)?;
+        let memory = interpret(&program, inputs)?;
+        compare("loops", &program, inputs, reference, &|id| memory.get(id).clone())
+    };
+    let message = "a panic, whose message stands above".to_owned();
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+        .unwrap_or(Err(Failure { stage: "panic", message }))
+}
+
+/// As [`check`], from scratch; a result that is off is given the benefit of many disturbed runs.
+fn fails(case: &Case, config: &Config) -> Option<Failure> {
+    kiln_graph::verify(&case.graph).ok()?;
+    let expanded = expand(&case.graph).ok()?;
+    let reference = reference(&expanded, &case.inputs, 10 * RUNS).ok()?;
+    check(&case.graph, &case.inputs, config, &reference).err()
+}
+
+/// Makes a failing case smaller as long as it fails in the same stage.
+fn shrink(mut case: Case, config: &Config, stage: &'static str) -> Case {
+    let still = |case: &Case| fails(case, config).is_some_and(|f| f.stage == stage);
+    if let Ok(graph) = expand(&case.graph) {
+        let expanded = Case { graph, inputs: case.inputs.clone() };
+        if still(&expanded) {
+            case = expanded;
+        }
+    }
+    let mut tries = 600;
+    loop {
+        let better = smaller(&case).find(|smaller| {
+            tries -= 1;
+            tries > 0 && still(smaller)
+        });
+        match better {
+            Some(better) => case = better,
+            None => return case,
+        }
+    }
+}
+
+/// Cases with a result less, with operands in place of a result, or with an input in place of a
+/// node.
+fn smaller(case: &Case) -> impl Iterator<Item = Case> + '_ {
+    let graph = &case.graph;
+    let with = |change: &dyn Fn(&mut Graph)| {
+        let mut graph = graph.clone();
+        change(&mut graph);
+        Some(Case { graph: rebuild(&graph, |_, _, _, _| None).ok()?, inputs: case.inputs.clone() })
+    };
+    let many = graph.outputs.len() + graph.updates.len() > 1;
+    let fewer = (0..graph.outputs.len()).filter(move |_| many);
+    let fewer = fewer.filter_map(move |i| with(&|g| {
+            g.outputs.remove(i);
+        }));
+    let still = (0..graph.updates.len()).filter(move |_| many);
+    let still = still.filter_map(move |i| with(&|g| {
+            g.updates.remove(i);
+        }));
+    let gradients = graph.ids().any(|id| graph[id].op == &ops::GRAD);
+    let values = if gradients { Vec::new() } else { disturbed(graph, &case.inputs, None) };
+    let inner = graph.ids().filter(move |&id| !gradients && !graph.operands(id).is_empty());
+    let cut = inner.rev().filter_map(move |id| {
+        let ty = &graph[id].ty;
+        let name = format!("v{}", id.index());
+        let value = values[id.index()].to_tensor(ty.dtype).ok()?;
+        let mut inputs = case.inputs.clone();
+        inputs.insert(name.clone(), Value::from(&value));
+        let cut = rebuild(graph, |b, at, _, _| (at == id).then(|| b.data(&name, ty.dtype, &ty.shape)));
+        Some(Case { graph: cut.ok()?, inputs })
+    });
+    let earlier = (0..graph.outputs.len()).flat_map(move |i| {
+        graph.operands(graph.outputs[i].1).into_iter().filter_map(move |operand| {
+            let mut graph = graph.clone();
+            graph.outputs[i].1 = operand;
+            let graph = rebuild(&graph, |_, _, _, _| None).ok()?;
+            Some(Case { graph, inputs: case.inputs.clone() })
+        })
+    });
+    fewer.chain(still).chain(cut).chain(earlier)
+}
+
+/// Everything about one seed; the message if something is wrong.
+fn seed(seed: u64, configs: &[Config]) -> Result<Summary, String> {
+    let case = random::case(seed);
+    let mut summary = Summary::default();
+    let mut run = || -> Result<(), (Option<&Config>, Failure)> {
+        at("verify", kiln_graph::verify(&case.graph)).map_err(|f| (None, f))?;
+        let expanded = expand(&case.graph).map_err(|f| (None, f))?;
+        at("verify", kiln_graph::verify(&expanded)).map_err(|f| (None, f))?;
+        let reference = reference(&expanded, &case.inputs, RUNS).map_err(|f| (None, f))?;
+        summary.note(&expanded, &reference);
+        for config in configs {
+            if check(&case.graph, &case.inputs, config, &reference).is_err()
+                && let Some(failure) = fails(&case, config)
+            {
+                return Err((Some(config), failure));
+            }
+        }
+        Ok(())
+    };
+    match run() {
+        Ok(()) => Ok(summary),
+        Err((None, f)) => Err(format!("seed {seed}: {}: {}\n{}", f.stage, f.message, case.graph)),
+        Err((Some(config), f)) => {
+            let small = shrink(case, config, f.stage);
+            let again = fails(&small, config).unwrap_or(f);
+            let (stage, message) = (again.stage, again.message);
+            let text = without_unread(&small.graph);
+            Err(format!("seed {seed}, {}: {stage}: {message}\n{text}", config.name))
+        }
+    }
+}
+
+/// The graph's text without inputs that nothing reads.
+fn without_unread(graph: &Graph) -> String {
+    let updated: BTreeSet<NodeId> = graph.updates.iter().map(|u| u.input).collect();
+    let results: BTreeSet<NodeId> = graph.results().collect();
+    let unread = graph.inputs().filter(|id| {
+        graph.users(*id).is_empty() && !updated.contains(id) && !results.contains(id)
+    });
+    let starts: Vec<String> = unread.map(|id| format!("  %{}:", id.index())).collect();
+    let text = graph.to_string();
+    let kept = text.lines().filter(|line| !starts.iter().any(|s| line.starts_with(s)));
+    let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
+    kept.parse().map_or(text, |graph: Graph| graph.to_string())
+}
+
+/// What has been tried.
+#[derive(Default)]
+struct Summary {
+    operators: BTreeMap<&'static str, usize>,
+    results: usize,
+    /// Results that had to agree to within 1e-3 of their greatest element.
+    tight: usize,
+    /// Results that had to agree bit for bit.
+    exact: usize,
+}
+
+impl Summary {
+    fn note(&mut self, graph: &Graph, reference: &Reference) {
+        for id in graph.ids() {
+            *self.operators.entry(graph[id].op.name).or_default() += 1;
+        }
+        for (name, value) in &reference.results {
+            let most = value.data.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+            let tolerance = reference.tolerance[name];
+            self.results += 1;
+            self.tight += usize::from(tolerance <= 1e-3 * most.max(1e-3));
+            self.exact += usize::from(tolerance == 0.0);
+        }
+    }
+
+    fn add(&mut self, other: Summary) {
+        for (name, count) in other.operators {
+            *self.operators.entry(name).or_default() += count;
+        }
+        self.results += other.results;
+        self.tight += other.tight;
+        self.exact += other.exact;
+    }
+}
+
+/// Graphs that all tests together try.
+const GRAPHS: u64 = 2000;
+/// Tests they are shared out to, so that they run beside each other.
+const PARTS: u64 = 4;
+
+/// Tries the seeds of one part.
+fn part(number: u64) {
+    let read = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
+    let configs = configs();
+    let graphs = read("KILN_RANDOM_GRAPHS").unwrap_or(GRAPHS);
+    let seeds: Vec<u64> = match read("KILN_RANDOM_SEED") {
+        Some(one) => vec![one].into_iter().filter(|s| s % PARTS == number).collect(),
+        None => (0..graphs).filter(|s| s % PARTS == number).collect(),
+    };
+    let mut summary = Summary::default();
+    let mut failures = Vec::new();
+    for &n in &seeds {
+        match seed(n, &configs) {
+            Ok(one) => summary.add(one),
+            Err(message) => failures.push(message),
+        }
+        // Enough to see what they have in common.
+        if failures.len() == 3 {
+            break;
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    if seeds.len() < 400 {
+        return;
+    }
+    let missing: Vec<&str> =
+        OPS.iter().map(|op| op.name).filter(|name| !summary.operators.contains_key(name)).collect();
+    assert_eq!(missing, ["grad"], "these operators were never tried");
+    let Summary { results, tight, exact, .. } = summary;
+    assert!(tight * 10 > results * 9, "only {tight} of {results} results had a tight tolerance");
+    assert!(exact * 4 > results, "only {exact} of {results} results had to be exact");
+}
+
+#[test]
+fn random_graphs_mean_the_same_in_every_configuration_1() {
+    part(0);
+}
+
+#[test]
+fn random_graphs_mean_the_same_in_every_configuration_2() {
+    part(1);
+}
+
+#[test]
+fn random_graphs_mean_the_same_in_every_configuration_3() {
+    part(2);
+}
+
+#[test]
+fn random_graphs_mean_the_same_in_every_configuration_4() {
+    part(3);
+}
+
+#[test]
+fn a_seed_gives_the_same_graph_every_time() {
+    for seed in 0..50 {
+        let (a, b) = (random::case(seed), random::case(seed));
+        assert_eq!(a.graph.to_string(), b.graph.to_string());
+        assert_eq!(a.inputs, b.inputs);
+    }
+}

@@ -1,0 +1,578 @@
+//! The steps by which a random graph grows: one for each kind of operator.
+
+use kiln_graph::{Attrs, ops};
+use kiln_tensor::{DType, Shape};
+
+use super::{Growth, Item};
+
+type Step<'b> = fn(&mut Growth<'b>) -> Option<()>;
+
+impl<'b> Growth<'b> {
+    /// Adds operators to the pool; may find nothing to work on.
+    pub(super) fn step(&mut self) {
+        let steps: [Step<'b>; 30] = [
+            Growth::unary,
+            Growth::unary,
+            Growth::binary,
+            Growth::binary,
+            Growth::binary,
+            Growth::jump,
+            Growth::whole,
+            Growth::compare,
+            Growth::logic,
+            Growth::select,
+            Growth::cast,
+            Growth::reduce,
+            Growth::reduce,
+            Growth::argmax,
+            Growth::broadcast,
+            Growth::transpose,
+            Growth::reshape,
+            Growth::slice,
+            Growth::reverse,
+            Growth::pad,
+            Growth::concat,
+            Growth::gather,
+            Growth::scatter,
+            Growth::numbers,
+            Growth::dot,
+            Growth::linear,
+            Growth::convolve,
+            Growth::pool,
+            Growth::positions,
+            Growth::leaf,
+        ];
+        // Nothing to do is no failure.
+        let _: Option<()> = self.random.of(&steps)(self);
+    }
+
+    fn leaf(&mut self) -> Option<()> {
+        let dims = self.small_shape();
+        let dtype = self.random.of(&[DType::F32, DType::F32, DType::I32, DType::Bool]);
+        match self.random.below(4) {
+            0 => self.constant(dtype, &dims),
+            _ => self.fresh(dtype, &dims),
+        };
+        Some(())
+    }
+
+    fn unary(&mut self) -> Option<()> {
+        let x = self.pick_dtype(DType::F32)?;
+        let (v, mut exact) = (x.var, false);
+        let y = match self.random.below(14) {
+            0 => v.tanh(),
+            1 => v.sigmoid(),
+            2 => v.erf(),
+            3 => v.sin(),
+            4 => v.cos(),
+            5 if self.magnitude(x) <= 4.0 => v.exp(),
+            5 => (-v.abs()).exp(),
+            6 => (v * v + 1.0).log(),
+            7 => (v * v + 0.5).sqrt(),
+            8 => {
+                exact = x.exact;
+                -v
+            }
+            9 => {
+                exact = x.exact;
+                v.abs()
+            }
+            10 => {
+                exact = x.exact;
+                v.detach()
+            }
+            11 => v * 0.5 + 0.25,
+            12 => v * v,
+            _ => {
+                exact = x.exact;
+                v.relu()
+            }
+        };
+        self.push(y, exact);
+        Some(())
+    }
+
+    fn binary(&mut self) -> Option<()> {
+        let x = self.pick_dtype(DType::F32)?;
+        let y = self.partner(x, false);
+        let (mut a, mut b) = (x.var, y.var);
+        if self.random.one_in(2) {
+            (a, b) = (b, a);
+        }
+        let both = x.exact && y.exact;
+        let (value, exact) = match self.random.below(7) {
+            0 | 1 => (a + b, false),
+            2 => (a - b, false),
+            3 => (a * b, false),
+            4 => (a / (b * b + 1.0), false),
+            5 => (a.maximum(b), both),
+            _ => (a.minimum(b), both),
+        };
+        self.push(value, exact);
+        Some(())
+    }
+
+    /// Functions that jump.
+    fn jump(&mut self) -> Option<()> {
+        let x = self.pick(|i| i.exact && i.var.dtype() == DType::F32)?.var;
+        let y = match self.random.below(5) {
+            0 => x.floor(),
+            1 => x.ceil(),
+            2 => x.round(),
+            3 => x.cast(DType::I32),
+            _ => x.cast(DType::Bool),
+        };
+        self.push(y, true);
+        Some(())
+    }
+
+    fn whole(&mut self) -> Option<()> {
+        let x = self.pick_dtype(DType::I32)?;
+        let (a, b) = (x.var, self.partner(x, true).var);
+        let y = match self.random.below(13) {
+            0 => a + b,
+            1 => a - b,
+            2 => a * b,
+            3 => a / b,
+            4 => a % b,
+            5 => a & b,
+            6 => a | b,
+            7 => a ^ b,
+            8 => !a,
+            9 => -a,
+            10 => a.abs(),
+            11 => a.maximum(b),
+            _ => a.minimum(b),
+        };
+        self.push(y, true);
+        Some(())
+    }
+
+    fn compare(&mut self) -> Option<()> {
+        let x = self.pick(|i| i.exact)?;
+        let (a, b) = (x.var, self.partner(x, true).var);
+        let y = match self.random.below(6) {
+            0 => a.eq(b),
+            1 => a.ne(b),
+            _ if a.dtype() == DType::Bool => a.ne(b),
+            2 => a.lt(b),
+            3 => a.le(b),
+            4 => a.gt(b),
+            _ => a.ge(b),
+        };
+        self.push(y, true);
+        Some(())
+    }
+
+    fn logic(&mut self) -> Option<()> {
+        let x = self.pick_dtype(DType::Bool)?;
+        let (a, b) = (x.var, self.partner(x, true).var);
+        let y = match self.random.below(4) {
+            0 => a & b,
+            1 => a | b,
+            2 => a ^ b,
+            _ => !a,
+        };
+        self.push(y, true);
+        Some(())
+    }
+
+    fn select(&mut self) -> Option<()> {
+        let x = self.pick(|_| true)?;
+        let y = self.partner(x, false);
+        let shape = if x.var.shape().rank() > 0 { x.var.shape() } else { y.var.shape() };
+        let cond = self.like(DType::Bool, &shape, true);
+        self.push(cond.var.select(x.var, y.var), x.exact && y.exact);
+        Some(())
+    }
+
+    fn cast(&mut self) -> Option<()> {
+        let x = self.pick(|i| i.var.dtype() != DType::F32)?;
+        let to = self.random.of(&[DType::F32, DType::I32, DType::Bool]);
+        let tame = to != DType::F32 || self.magnitude(x) <= 1000.0;
+        self.push(if tame { x.var.cast(to) } else { (x.var % 17.0).cast(to) }, true);
+        Some(())
+    }
+
+    fn reduce(&mut self) -> Option<()> {
+        let x = self.pick(|i| i.var.dtype() != DType::Bool && i.var.shape().rank() > 0)?;
+        let whole = x.var.dtype() == DType::I32;
+        let axes = self.random.some_of(x.var.shape().rank());
+        let (y, exact) = match self.random.below(6) {
+            0..=2 => (x.var.sum(&axes), whole),
+            3 => (x.var.mean(&axes), whole),
+            4 => (x.var.reduce_max(&axes), x.exact),
+            _ => (x.var.reduce_min(&axes), x.exact),
+        };
+        self.push(y, exact);
+        Some(())
+    }
+
+    fn argmax(&mut self) -> Option<()> {
+        let fits = |i: &Item<'b>| i.exact && i.var.shape().rank() > 0;
+        let x = self.pick(|i| fits(i) && i.var.dtype() != DType::Bool)?.var;
+        let axis = self.random.below(x.shape().rank());
+        self.push(x.argmax(axis), true);
+        Some(())
+    }
+
+    fn broadcast(&mut self) -> Option<()> {
+        let most = self.most;
+        let x = self.pick(|i| i.var.shape().rank() < 4 && i.var.shape().elements() * 2 <= most)?;
+        let mut dims = x.var.shape().to_vec();
+        let mut axes: Vec<usize> = (0..dims.len()).collect();
+        for _ in 0..self.random.within(1, 2) {
+            let room = self.most / dims.iter().product::<usize>();
+            let (at, size) = (self.random.within(0, dims.len()), self.random.within(1, 7.min(room)));
+            dims.insert(at, size);
+            axes.iter_mut().filter(|a| **a >= at).for_each(|a| *a += 1);
+        }
+        self.push(x.var.broadcast(&dims, &axes), x.exact);
+        Some(())
+    }
+
+    fn transpose(&mut self) -> Option<()> {
+        let x = self.pick(|i| i.var.shape().rank() > 1)?;
+        let mut perm: Vec<usize> = (0..x.var.shape().rank()).collect();
+        for i in (1..perm.len()).rev() {
+            perm.swap(i, self.random.within(0, i));
+        }
+        self.push(x.var.transpose(&perm), x.exact);
+        Some(())
+    }
+
+    /// Another shape of as many elements, of this many axes.
+    fn split(&mut self, elements: usize, rank: usize) -> Vec<usize> {
+        let mut dims = vec![1; rank];
+        let (mut rest, mut factor) = (elements, 2);
+        while rest > 1 && rank > 0 {
+            while rest.is_multiple_of(factor) {
+                dims[self.random.below(rank)] *= factor;
+                rest /= factor;
+            }
+            factor = if factor * factor > rest { rest.max(2) } else { factor + 1 };
+        }
+        dims
+    }
+
+    fn reshape(&mut self) -> Option<()> {
+        let x = self.pick(|_| true)?;
+        let mut dims = x.var.shape().to_vec();
+        match self.random.below(4) {
+            // Two neighbours become one.
+            0 if dims.len() > 1 => {
+                let at = self.random.below(dims.len() - 1);
+                dims[at] *= dims.remove(at + 1);
+            }
+            // One becomes two.
+            1 if !dims.is_empty() => {
+                let at = self.random.below(dims.len());
+                let parts = self.split(dims[at], 2);
+                dims.splice(at..=at, parts);
+            }
+            // An axis of one element more.
+            2 => {
+                let at = self.random.within(0, dims.len());
+                dims.insert(at, 1);
+            }
+            _ => {
+                let rank = self.random.within(usize::from(dims.iter().any(|&d| d != 1)), 4);
+                dims = self.split(x.var.shape().elements(), rank);
+            }
+        }
+        self.push(x.var.reshape(&dims), x.exact);
+        Some(())
+    }
+
+    fn slice(&mut self) -> Option<()> {
+        let x = self.pick(|i| i.var.shape().rank() > 0)?;
+        let shape = x.var.shape();
+        let (mut start, mut limit, mut step) = (Vec::new(), Vec::new(), Vec::new());
+        for &size in shape.iter() {
+            let whole = self.random.one_in(2);
+            let from = if whole { 0 } else { self.random.below(size) };
+            start.push(from);
+            limit.push(if whole { size } else { self.random.within(from + 1, size) });
+            step.push(if self.random.one_in(3) { self.random.within(1, 3) } else { 1 });
+        }
+        self.push(x.var.slice(&start, &limit, &step), x.exact);
+        Some(())
+    }
+
+    fn reverse(&mut self) -> Option<()> {
+        let x = self.pick(|i| i.var.shape().rank() > 0)?;
+        let axes = self.random.some_of(x.var.shape().rank());
+        self.push(x.var.reverse(&axes), x.exact);
+        Some(())
+    }
+
+    fn pad(&mut self) -> Option<()> {
+        let x = self.pick(|i| i.var.shape().rank() > 0)?;
+        let rank = x.var.shape().rank();
+        let mut amounts = |most: usize| -> Vec<usize> {
+            let mut amount = || if self.random.one_in(2) { self.random.within(0, most) } else { 0 };
+            (0..rank).map(|_| amount()).collect()
+        };
+        let (low, high, interior) = (amounts(2), amounts(2), amounts(2));
+        let shape = x.var.shape();
+        let sizes = shape.iter().enumerate().map(|(a, &size)| {
+            low[a] + high[a] + size + size.saturating_sub(1) * interior[a]
+        });
+        if sizes.product::<usize>() > self.most {
+            return None;
+        }
+        let value = match x.var.dtype() {
+            DType::F32 => self.random.of(&[0.0, 0.0, -1.5]),
+            DType::I32 => self.random.of(&[0.0, 7.0]),
+            DType::Bool => self.random.of(&[0.0, 1.0]),
+        };
+        self.push(x.var.pad(&low, &high, &interior, value), x.exact);
+        Some(())
+    }
+
+    fn concat(&mut self) -> Option<()> {
+        let x = self.pick(|i| i.var.shape().rank() > 0)?;
+        let (shape, dtype) = (x.var.shape(), x.var.dtype());
+        let axis = self.random.below(shape.rank());
+        let mut parts = vec![x];
+        for _ in 0..self.random.within(1, 2) {
+            let other = self.pick(|i| {
+                let other = i.var.shape();
+                i.var.dtype() == dtype
+                    && other.rank() == shape.rank()
+                    && (0..shape.rank()).all(|a| a == axis || other[a] == shape[a])
+            })?;
+            parts.push(other);
+        }
+        let total: usize = parts.iter().map(|p| p.var.shape().elements()).sum();
+        if total > self.most {
+            return None;
+        }
+        let vars: Vec<_> = parts.iter().map(|p| p.var).collect();
+        self.push(self.b.concat(&vars, axis), parts.iter().all(|p| p.exact));
+        Some(())
+    }
+
+    /// Whole numbers to index with: from the pool or new.
+    fn indices(&mut self) -> Item<'b> {
+        let small = |i: &Item<'b>| i.var.shape().rank() <= 2 && i.var.shape().elements() <= 40;
+        match self.pick(|i| i.var.dtype() == DType::I32 && small(i)) {
+            Some(item) if !self.random.one_in(3) => item,
+            _ => {
+                let dims = self.random.of(&[&[][..], &[1], &[5], &[12], &[3, 4]]);
+                self.fresh(DType::I32, dims)
+            }
+        }
+    }
+
+    fn gather(&mut self) -> Option<()> {
+        let table = self.pick(|i| i.var.shape().rank() > 0)?;
+        let indices = self.indices();
+        let row = table.var.shape()[1..].iter().product::<usize>();
+        if row * indices.var.shape().elements() > self.most {
+            return None;
+        }
+        self.push(table.var.gather(indices.var), table.exact);
+        Some(())
+    }
+
+    fn scatter(&mut self) -> Option<()> {
+        let updates = self.pick(|i| i.var.dtype() != DType::Bool && i.var.shape().rank() > 0)?;
+        let shape = updates.var.shape();
+        let rank = self.random.within(0, shape.rank().min(2));
+        let chosen = Shape::new(&shape[..rank]).ok()?;
+        let indices = self.like(DType::I32, &chosen, true);
+        let rows = self.random.within(1, 9);
+        if shape[rank..].iter().product::<usize>() * rows > self.most {
+            return None;
+        }
+        let whole = updates.var.dtype() == DType::I32;
+        self.push(indices.var.scatter_add(updates.var, rows), whole);
+        Some(())
+    }
+
+    /// Counting and random numbers.
+    fn numbers(&mut self) -> Option<()> {
+        let mut dims = self.small_shape();
+        if self.random.one_in(2) {
+            dims.push(self.random.within(1, 6));
+            let axis = self.random.below(dims.len());
+            self.push(self.b.iota(&dims, axis), true);
+        } else {
+            let scalar = |i: &Item<'b>| i.var.dtype() == DType::I32 && i.var.shape().rank() == 0;
+            let number = |g: &mut Growth<'b>| match g.pick(scalar) {
+                Some(item) => item,
+                None => g.fresh(DType::I32, &[]),
+            };
+            let (seed, step) = (number(self).var, number(self).var);
+            let key = self.random.below(1 << 40) as i64;
+            self.push(self.b.random(&dims, key, seed, step), true);
+        }
+        Some(())
+    }
+
+    /// The value as `rank` axes, elements in order, sometimes seen through a transposition.
+    fn reshaped(&mut self, x: Item<'b>, rank: usize) -> Item<'b> {
+        let shape = x.var.shape();
+        if shape.rank() == rank {
+            return x;
+        }
+        let dims = self.split(shape.elements(), rank);
+        Item { var: x.var.reshape(&dims), ..x }
+    }
+
+    fn dot(&mut self) -> Option<()> {
+        let x = self.pick_dtype(DType::F32)?;
+        let mut a = self.reshaped(x, 3).var;
+        if self.random.one_in(3) {
+            a = a.transpose(&[0, 2, 1]);
+        }
+        let s = a.shape();
+        let mut n = self.random.within(1, 9);
+        if self.random.one_in(4) || self.most > 1000 {
+            n = self.random.within(10, 70);
+        }
+        if s[0] * s[1] * n > self.most || s.elements() * n > self.most_products {
+            return None;
+        }
+        let b = if self.random.one_in(3) {
+            let turned = Shape::new([s[0], n, s[2]]).ok()?;
+            self.like(DType::F32, &turned, false).var.transpose(&[0, 2, 1])
+        } else {
+            let plain = Shape::new([s[0], s[2], n]).ok()?;
+            self.like(DType::F32, &plain, false).var
+        };
+        let y = if self.random.one_in(4) {
+            b.transpose(&[0, 2, 1]).dot(a.transpose(&[0, 2, 1]))
+        } else {
+            a.dot(b)
+        };
+        let y = self.push(y, false).var;
+        if self.random.one_in(2) {
+            let bias = self.like(DType::F32, &y.shape(), false).var;
+            self.push((y + bias).relu(), false);
+        }
+        Some(())
+    }
+
+    /// A matrix product in the words of the language: a sum of broadcast products.
+    fn linear(&mut self) -> Option<()> {
+        let x = self.pick(|i| i.var.dtype() == DType::F32 && i.var.shape().rank() == 2)?.var;
+        let (m, k) = (x.shape()[0], x.shape()[1]);
+        let n = self.random.within(1, 8);
+        if m * k * n > self.most_products.min(20_000) {
+            return None;
+        }
+        let w = self.like(DType::F32, &Shape::new([n, k]).ok()?, false).var;
+        let y = if self.random.one_in(2) {
+            x.broadcast(&[m, k, n], &[0, 1]) * w.transpose(&[1, 0]).broadcast(&[m, k, n], &[1, 2])
+        } else {
+            x.transpose(&[1, 0]).broadcast(&[k, n, m], &[0, 2])
+                * w.transpose(&[1, 0]).broadcast(&[k, n, m], &[0, 1])
+        };
+        let axis = usize::from(y.shape()[..] == [m, k, n]);
+        self.push(y.sum(&[axis]), false);
+        Some(())
+    }
+
+    fn convolve(&mut self) -> Option<()> {
+        let x = self.pick_dtype(DType::F32)?;
+        let x = self.reshaped(x, 4).var;
+        let s = x.shape();
+        let groups = if s[1].is_multiple_of(2) && self.random.one_in(2) { 2 } else { 1 };
+        let out = groups * self.random.within(1, 4);
+        let (stride, pad) = (self.pair(1, 3), self.pair(0, 2));
+        let dilation = self.pair(1, 2);
+        let taps = [0, 1].map(|a| {
+            let room = (s[2 + a] + 2 * pad[a] - 1) / dilation[a] + 1;
+            self.random.within(1, room.min(3))
+        });
+        let places = (s[2] + 4) * (s[3] + 4);
+        if s[0] * out * places > self.most
+            || s[0] * out * places * taps[0] * taps[1] * s[1] / groups > self.most_products
+        {
+            return None;
+        }
+        let kernel = Shape::new([out, s[1] / groups, taps[0], taps[1]]).ok()?;
+        let kernel = self.like(DType::F32, &kernel, false).var;
+        let y = x.conv(kernel, stride, pad, dilation, groups);
+        let y = self.push(y, false).var;
+        if self.random.one_in(2) {
+            let bias = self.fresh(DType::F32, &[out]).var;
+            self.push((y + bias.broadcast(&y.shape(), &[1])).relu(), false);
+        }
+        Some(())
+    }
+
+    fn pair(&mut self, low: usize, high: usize) -> [usize; 2] {
+        [self.random.within(low, high), self.random.within(low, high)]
+    }
+
+    /// A window that fits an image: taps, stride, dilation.
+    fn window(&mut self, size: [usize; 2]) -> [[usize; 2]; 3] {
+        let (stride, dilation) = (self.pair(1, 3), self.pair(1, 2));
+        let taps = [0, 1].map(|a| {
+            let most = (size[a] - 1) / dilation[a] + 1;
+            self.random.within(1, most.min(3))
+        });
+        [taps, stride, dilation]
+    }
+
+    fn image(&mut self, exact: bool) -> Option<Item<'b>> {
+        let fits = |i: &Item<'b>| i.var.dtype() == DType::F32 && (i.exact || !exact);
+        let x = self.pick(fits)?;
+        let rank = self.random.within(2, 4).max(x.var.shape().rank());
+        Some(self.reshaped(x, rank))
+    }
+
+    fn pool(&mut self) -> Option<()> {
+        let mut x = self.image(false)?;
+        let rank = x.var.shape().rank();
+        let size = |x: Item<'b>| [x.var.shape()[rank - 2], x.var.shape()[rank - 1]];
+        let [taps, stride, dilation] = self.window(size(x));
+        let greatest = self.random.one_in(2);
+        if self.random.one_in(3) && x.var.shape().elements() * 4 <= self.most {
+            // Padded so that every window sees something of the image.
+            let mut around = vec![0; rank];
+            for axis in 0..2 {
+                around[rank - 2 + axis] = (taps[axis] > 1 && dilation[axis] == 1).into();
+            }
+            let value = if greatest { f32::NEG_INFINITY } else { 0.0 };
+            x.var = x.var.pad(&around, &around, &vec![0; rank], value);
+        }
+        let (y, exact) = match greatest {
+            true => (x.var.max_pool(taps, stride, dilation), x.exact),
+            false => (x.var.sum_pool(taps, stride, dilation), false),
+        };
+        self.push(y, exact);
+        Some(())
+    }
+
+    /// Positions in windows, what stands there, and back.
+    fn positions(&mut self) -> Option<()> {
+        let x = self.image(true)?;
+        let rank = x.var.shape().rank();
+        let size = [x.var.shape()[rank - 2], x.var.shape()[rank - 1]];
+        let [taps, stride, dilation] = self.window(size);
+        let at = self.push(x.var.pool_argmax(taps, stride, dilation), true).var;
+        let attrs = Attrs::new()
+            .with("kernel", &taps[..])
+            .with("stride", &stride[..])
+            .with("dilation", &dilation[..]);
+        let shape = at.shape();
+        match self.random.below(3) {
+            0 => {
+                let other = self.like(DType::F32, &x.var.shape(), false);
+                let y = self.b.op(&ops::POOL_TAKE, attrs, &[other.var, at]);
+                self.push(y, other.exact);
+            }
+            1 => {
+                let values = self.like(DType::F32, &shape, false).var;
+                let attrs = attrs.with("size", &size[..]);
+                self.push(self.b.op(&ops::UNPOOL, attrs, &[values, at]), false);
+            }
+            _ => {}
+        }
+        Some(())
+    }
+}
