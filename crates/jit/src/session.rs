@@ -148,7 +148,7 @@ impl Session {
         });
         self.region = region;
         match result {
-            Some(Ok(())) => self.note(last - 1, elapsed()),
+            Some(Ok(())) => {}
             Some(Err(_)) => {
                 self.lost = true;
                 return Err(Error::Panicked);

@@ -1,8 +1,10 @@
-//! A team of threads that runs one program at a time: one parallel region for a whole run, with
-//! barriers between its steps and an atomic counter that hands out the parts of each.
+//! A team of threads that runs one program at a time: one parallel region for a whole run, in which
+//! atomic counters hand out the parts of each step.
 //!
-//! A worker that waits spins for a while, then yields, then sleeps, so that a machine with fewer
-//! cores than workers, or busy with something else, loses little.
+//! A step is over when its parts are done, not when every worker has come by: a worker that the
+//! system lets wait holds up nothing but the part it has taken. Who runs ahead spins for a while,
+//! then yields, then sleeps, so that a machine with fewer cores than workers, or busy with something
+//! else, loses little.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +15,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::Error;
 
-/// Checks of a waiting worker before it begins to yield: some 20 to 100 microseconds.
+/// Checks of a waiting worker before it begins to yield: some 20 to 100 microseconds of them.
 const SPINS: usize = 2000;
 /// Yields of a waiting worker before it goes to sleep.
 const YIELDS: usize = 64;
@@ -22,7 +24,6 @@ const YIELDS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Team {
     pool: ThreadPool,
-    threads: usize,
     busy: Mutex<()>,
     spins: usize,
 }
@@ -34,6 +35,15 @@ pub(crate) enum Step {
     Alone,
     /// Parts `0..total`, handed out in runs of `grain`.
     Shared { total: i64, grain: i64 },
+}
+
+impl Step {
+    fn total(&self) -> i64 {
+        match *self {
+            Step::Alone => 1,
+            Step::Shared { total, .. } => total,
+        }
+    }
 }
 
 /// What a worker is to do.
@@ -51,19 +61,22 @@ pub(crate) enum Task {
 #[derive(Debug)]
 pub(crate) struct Region {
     steps: Vec<Step>,
-    next: Vec<Counter>,
-    arrived: AtomicUsize,
-    generation: AtomicUsize,
+    counters: Vec<Counters>,
+    /// Steps that are over.
+    over: AtomicUsize,
     failed: AtomicBool,
     sleepers: AtomicUsize,
     lock: Mutex<()>,
     wake: Condvar,
 }
 
-/// On a cache line of its own.
-#[derive(Debug)]
-#[repr(align(128))]
-struct Counter(AtomicI64);
+/// Parts of a step, on a cache line of their own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Counters {
+    taken: AtomicI64,
+    done: AtomicI64,
+}
 
 /// A worker panicked.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,10 +85,9 @@ pub(crate) struct Panicked;
 impl Region {
     pub fn new(steps: Vec<Step>) -> Region {
         Region {
-            next: steps.iter().map(|_| Counter(AtomicI64::new(0))).collect(),
+            counters: steps.iter().map(|_| Counters::default()).collect(),
             steps,
-            arrived: AtomicUsize::new(0),
-            generation: AtomicUsize::new(0),
+            over: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
             lock: Mutex::new(()),
@@ -88,57 +100,56 @@ impl Region {
     }
 
     fn reset(&mut self) {
-        for counter in &mut self.next {
-            *counter.0.get_mut() = 0;
+        for counters in &mut self.counters {
+            *counters = Counters::default();
         }
-        *self.arrived.get_mut() = 0;
+        *self.over.get_mut() = 0;
         *self.failed.get_mut() = false;
     }
 
     /// One worker's part; ends early if another failed.
-    fn work(&self, team: &Team, worker: usize, f: &(impl Fn(usize, usize, Task) + Sync)) {
+    fn work(&self, worker: usize, spins: usize, f: &(impl Fn(usize, usize, Task) + Sync)) {
         for (number, step) in self.steps.iter().enumerate() {
-            let last = number + 1 == self.steps.len();
-            let going = match *step {
-                Step::Alone => self.meet(team, || f(worker, number, Task::Alone)),
-                Step::Shared { total, grain } => {
-                    let next = &self.next[number].0;
-                    loop {
-                        let first = next.fetch_add(grain, Ordering::Relaxed);
-                        if first >= total {
-                            break;
-                        }
-                        f(worker, number, Task::Parts(first, total.min(first + grain)));
-                    }
-                    last || self.meet(team, || f(worker, number, Task::Over))
-                }
+            let (total, grain) = match *step {
+                Step::Alone => (1, 1),
+                Step::Shared { total, grain } => (total, grain),
             };
-            if !going {
+            let counters = &self.counters[number];
+            loop {
+                let first = counters.taken.fetch_add(grain, Ordering::Relaxed);
+                if first >= total {
+                    break;
+                }
+                let last = total.min(first + grain);
+                match step {
+                    Step::Alone => f(worker, number, Task::Alone),
+                    Step::Shared { .. } => f(worker, number, Task::Parts(first, last)),
+                }
+                let parts = last - first;
+                if counters.done.fetch_add(parts, Ordering::AcqRel) + parts == step.total() {
+                    if let Step::Shared { .. } = step {
+                        f(worker, number, Task::Over);
+                    }
+                    self.over.store(number + 1, Ordering::SeqCst);
+                    self.wake_sleepers();
+                }
+            }
+            let is_last = number + 1 == self.steps.len();
+            if !is_last && !self.wait(number, spins) {
                 return;
             }
         }
     }
 
-    /// Waits for all workers; the last to come runs `lead` before any goes on. `false` if a worker
-    /// failed.
-    fn meet(&self, team: &Team, lead: impl FnOnce()) -> bool {
-        let generation = self.generation.load(Ordering::Acquire);
-        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == team.threads {
-            lead();
-            self.arrived.store(0, Ordering::Relaxed);
-            self.generation.store(generation.wrapping_add(1), Ordering::SeqCst);
-            self.wake_sleepers();
-            return !self.failed.load(Ordering::Acquire);
-        }
-        let waiting = || {
-            self.generation.load(Ordering::SeqCst) == generation
-                && !self.failed.load(Ordering::SeqCst)
-        };
+    /// Waits until the step is over; `false` if a worker failed.
+    fn wait(&self, step: usize, spins: usize) -> bool {
+        let waiting =
+            || self.over.load(Ordering::SeqCst) <= step && !self.failed.load(Ordering::SeqCst);
         let mut tries = 0;
         while waiting() {
             match tries {
-                n if n < team.spins => std::hint::spin_loop(),
-                n if n < team.spins + YIELDS => std::thread::yield_now(),
+                n if n < spins => std::hint::spin_loop(),
+                n if n < spins + YIELDS => std::thread::yield_now(),
                 _ => self.sleep(waiting),
             }
             tries += 1;
@@ -186,7 +197,7 @@ impl Team {
             .build()
             .map_err(|e| Error::Team(e.to_string()))?;
         let spins = if threads <= available { SPINS } else { 0 };
-        Ok(Team { pool, threads, busy: Mutex::new(()), spins })
+        Ok(Team { pool, busy: Mutex::new(()), spins })
     }
 
     /// Runs the steps: `f` gets the number of the worker and of the step. `None` if the team is
@@ -204,7 +215,7 @@ impl Team {
         region.reset();
         let region = &*region;
         self.pool.broadcast(|worker| {
-            let work = || region.work(self, worker.index(), &f);
+            let work = || region.work(worker.index(), self.spins, &f);
             if catch_unwind(AssertUnwindSafe(work)).is_err() {
                 region.fail();
             }
@@ -280,7 +291,7 @@ mod tests {
             let mut region = Region::new(steps.to_vec());
             for _ in 0..50 {
                 let done: Vec<AtomicI64> = steps.iter().map(|_| AtomicI64::new(0)).collect();
-                let early = AtomicU64::new(0);
+                let (early, over) = (AtomicU64::new(0), AtomicU64::new(0));
                 let result = team.run(&mut region, |worker, step, task| {
                     assert!(worker < threads);
                     let whole = |s: usize| if steps[s] == Step::Alone { 1 } else { 100 };
@@ -290,14 +301,17 @@ mod tests {
                     let n = match task {
                         Task::Alone => 1,
                         Task::Parts(first, last) => last - first,
-                        Task::Over => 0,
+                        Task::Over => {
+                            over.fetch_add(1, Ordering::SeqCst);
+                            0
+                        }
                     };
                     done[step].fetch_add(n, Ordering::SeqCst);
                 });
                 assert_eq!(result, Some(Ok(())));
                 let counts: Vec<i64> = done.iter().map(|d| d.load(Ordering::SeqCst)).collect();
                 assert_eq!(counts, [100, 100, 1, 100, 1]);
-                assert_eq!(early.into_inner(), 0);
+                assert_eq!((early.into_inner(), over.into_inner()), (0, 3));
             }
         }
     }
