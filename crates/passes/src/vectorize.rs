@@ -86,7 +86,9 @@ fn is_vector(f: &For) -> bool {
         }
         Stmt::Set(dst, _) => legal &= inside.contains(dst),
         Stmt::Block(_) | Stmt::Contract(_) | Stmt::Pack(_) => legal = false,
-        Stmt::Let(..) | Stmt::Mut(..) | Stmt::Accumulate(..) | Stmt::For(_) => {}
+        // Block functions stand between vector loops, never in one.
+        Stmt::For(inner) => legal &= !has_block_calls(inner),
+        Stmt::Let(..) | Stmt::Mut(..) | Stmt::Accumulate(..) => {}
     });
     legal && walks && lanes_stay_apart(f)
 }
@@ -130,20 +132,20 @@ fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
+/// Whether the loop's own statements call functions that are worth calling on blocks.
+fn has_block_calls(f: &For) -> bool {
+    let calls = f.body.iter().any(|s| matches!(s, Stmt::Let(_, Inst::Call(..))));
+    let flat = !f.body.iter().any(|s| matches!(s, Stmt::For(_)));
+    calls && flat && f.step == 1 && f.extent >= SHORTEST && f.kind != LoopKind::Parallel
+}
+
 /// Cuts the loops whose own statements call functions into blocks.
 fn cut(kernel: &mut Kernel, body: Vec<Stmt>) -> Vec<Stmt> {
     let mut result = Vec::with_capacity(body.len());
     for stmt in body {
         match stmt {
             Stmt::For(mut inner) => {
-                let calls = inner.body.iter().any(|s| matches!(s, Stmt::Let(_, Inst::Call(..))));
-                let flat = !inner.body.iter().any(|s| matches!(s, Stmt::For(_)));
-                if calls
-                    && flat
-                    && inner.step == 1
-                    && inner.extent >= SHORTEST
-                    && inner.kind != LoopKind::Parallel
-                {
+                if has_block_calls(&inner) {
                     result.push(blocks(kernel, inner));
                 } else {
                     inner.body = cut(kernel, inner.body);

@@ -21,6 +21,8 @@ use kiln_tensor::{DType, Shape};
 pub(crate) use contract::{anchor, index_at};
 use pull::Emit;
 
+use crate::views::resolve;
+
 /// Why a graph cannot be lowered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LowerError {
@@ -85,6 +87,14 @@ impl Lowering<'_> {
             .flat_map(|id| graph.operands(id))
             .chain(graph.results())
             .collect();
+        // Numbers are written into the code that reads them, but for contractions and results.
+        let mut in_memory: BTreeSet<NodeId> = graph.results().collect();
+        for id in graph.ids().filter(|&id| matches!(graph[id].op.lower, Lower::Contract(_))) {
+            in_memory.extend(graph.operands(id).into_iter().filter_map(|o| {
+                let index = vec![Index::default(); graph[o].ty.shape.rank()];
+                resolve(graph, o, &index).map(|found| found.0)
+            }));
+        }
         for id in graph.ids() {
             let node = &graph[id];
             let named = |name: &str| name.to_owned();
@@ -97,8 +107,8 @@ impl Lowering<'_> {
                 };
                 (named(name), kind)
             } else if matches!(node.op.lower, Lower::Leaf) {
-                let is_result = graph.results().any(|r| r == id);
-                if !used.contains(&id) || (node.ty.shape.rank() == 0 && !is_result) {
+                let needed = node.ty.shape.rank() > 0 || in_memory.contains(&id);
+                if !used.contains(&id) || !needed {
                     continue;
                 }
                 let value = node.attrs.tensor("value").as_ref().clone();
@@ -176,11 +186,21 @@ impl Lowering<'_> {
             let copy = self.buffer(name.clone(), buffer.dtype, buffer.shape, BufferKind::Output);
             self.copy(own, copy);
         }
+        // An input that is another one's next value is put aside before it takes its own.
+        let mut updates = Vec::with_capacity(graph.updates.len());
+        let mut updated = BTreeSet::new();
         for update in &graph.updates {
-            let next = self.buffers[update.value.index()].expect("results are stored");
-            let input = self.buffers[update.input.index()].expect("inputs have buffers");
-            self.copy(next, input);
+            let mut next = self.buffers[update.value.index()].expect("results are stored");
+            updated.insert(update.input);
+            if updated.contains(&update.value) && update.value != update.input {
+                let Buffer { name, dtype, shape, .. } = self.program.buffer(next).clone();
+                let old = self.buffer(format!("{name}.old"), dtype, shape, BufferKind::Temp);
+                self.copy(next, old);
+                next = old;
+            }
+            updates.push((next, self.buffers[update.input.index()].expect("inputs have buffers")));
         }
+        updates.into_iter().for_each(|(next, input)| self.copy(next, input));
     }
 
     fn copy(&mut self, from: BufferId, to: BufferId) {

@@ -89,10 +89,8 @@ impl<'g> Emit<'g> {
 
     fn load(&mut self, id: NodeId, index: &[Index]) -> Reg {
         let node = &self.graph[id];
-        if node.ty.shape.rank() == 0
-            && matches!(node.op.lower, Lower::Leaf)
-            && self.buffers[id.index()].is_none()
-        {
+        let is_number = node.ty.shape.rank() == 0 && matches!(node.op.lower, Lower::Leaf);
+        if is_number && self.graph.input(id).is_none() {
             return self.loops.constant(scalar(node.attrs.tensor("value").data()));
         }
         let mem = self.mem(id);
