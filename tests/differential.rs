@@ -17,9 +17,10 @@ use kiln_graph::eval::{Value, evaluate};
 use kiln_graph::op::{Lower, Reduction};
 use kiln_graph::ops::{self, OPS};
 use kiln_graph::{Graph, NodeId, rebuild};
+use kiln_jit::{Executable, Options, Session};
 use kiln_loops::{BufferId, BufferKind, Fold, Memory, Program};
 use kiln_passes::{GRAPH_PASSES, Notes, PROGRAM_PASSES, Pass, autodiff, lower};
-use kiln_tensor::{DType, Tensor};
+use kiln_tensor::{DType, Data, Tensor};
 
 use random::{Case, Inputs, Random};
 
@@ -29,6 +30,10 @@ const EPSILON: f64 = 1.0 / (1 << 24) as f64;
 const ROUNDINGS: f64 = 4.0;
 /// Disturbed runs.
 const RUNS: u64 = 3;
+/// Terms that are added up in a row, where long sums are cut.
+const RUN: usize = 1024;
+/// Threads of a team.
+const THREADS: usize = 3;
 /// How far beyond the disturbed runs an engine may be.
 const MARGIN: f64 = 8.0;
 
@@ -74,20 +79,44 @@ fn at<T, E: std::fmt::Display>(stage: &'static str, result: Result<T, E>) -> Res
 /// The results of a graph without gradients to expand: exact, and how far each may be off.
 struct Reference {
     results: Results,
-    tolerance: BTreeMap<String, f64>,
+    tolerance: Tolerance,
+    /// Where long sums are not cut into runs.
+    serial: Tolerance,
 }
+
+type Tolerance = BTreeMap<String, f64>;
 
 fn reference(graph: &Graph, inputs: &Inputs, runs: u64) -> Result<Reference, Failure> {
     let evaluation = at("eval", evaluate(graph, inputs))?;
     let mut results: Results = evaluation.outputs;
     results.extend(evaluation.updates.into_iter().map(|(name, v)| (format!("<- {name}"), v)));
     let exact = disturbed(graph, inputs, None);
-    let scales: Vec<Option<f64>> = graph.ids().map(|id| scale(graph, id)).collect();
-    let sums = magnitudes(graph, &exact, &scales);
-    let mut tolerance: BTreeMap<String, f64> = BTreeMap::new();
+    let [short, serial] = [RUN, usize::MAX].map(|run| {
+        let scales: Vec<Option<f64>> = graph.ids().map(|id| scale(graph, id, run)).collect();
+        scales
+    });
+    let sums = magnitudes(graph, &exact, &short);
+    let tolerance = tolerance(graph, inputs, &exact, &sums, &short, runs);
+    let serial = match serial == short {
+        true => tolerance.clone(),
+        false => self::tolerance(graph, inputs, &exact, &sums, &serial, runs),
+    };
+    Ok(Reference { results, tolerance, serial })
+}
+
+/// What disturbed runs move each result by.
+fn tolerance(
+    graph: &Graph,
+    inputs: &Inputs,
+    exact: &[Value],
+    sums: &[Option<Value>],
+    scales: &[Option<f64>],
+    runs: u64,
+) -> Tolerance {
+    let mut tolerance = Tolerance::new();
     let named: Vec<(String, NodeId)> = names(graph);
     for run in 0..runs {
-        let noise = Noise { random: Random::new(run), scales: &scales, sums: &sums };
+        let noise = Noise { random: Random::new(run), scales, sums };
         let values = disturbed(graph, inputs, Some(noise));
         for (name, id) in &named {
             let (a, b) = (&exact[id.index()], &values[id.index()]);
@@ -99,7 +128,7 @@ fn reference(graph: &Graph, inputs: &Inputs, runs: u64) -> Result<Reference, Fai
             *slot = slot.max(MARGIN * (off + least));
         }
     }
-    Ok(Reference { results, tolerance })
+    tolerance
 }
 
 /// The results' names and nodes.
@@ -120,8 +149,14 @@ fn distance(a: f64, b: f64) -> f64 {
     if d.is_nan() { f64::INFINITY } else { d }
 }
 
-/// The roundings of a node that has any, in units of what [`magnitudes`] says.
-fn scale(graph: &Graph, id: NodeId) -> Option<f64> {
+/// The roundings of a node that has any, in units of what [`magnitudes`] says, if sums are cut into
+/// runs of this many terms.
+fn scale(graph: &Graph, id: NodeId, run: usize) -> Option<f64> {
+    // Errors of a run mostly cancel, unless it is so long that its sum outgrows the terms.
+    let of_sum = |terms: usize| {
+        let drift = if terms.min(run) > RUN { terms as f64 / 4.0 } else { 0.0 };
+        ROUNDINGS + (terms.min(run) as f64).sqrt() + drift
+    };
     const EXACT: [&str; 12] = [
         "neg", "abs", "floor", "ceil", "round", "maximum", "minimum", "select", "detach", "not",
         "and", "or",
@@ -138,11 +173,11 @@ fn scale(graph: &Graph, id: NodeId) -> Option<f64> {
         Lower::Reduce(_, Reduction::Fold(Fold::Max | Fold::Min) | Reduction::ArgMax) => None,
         Lower::Reduce(f, _) | Lower::Contract(f) => {
             let terms: usize = graph.with_view(id, f).reduced.iter().product();
-            Some(ROUNDINGS + (terms as f64).sqrt().min(32.0))
+            Some(of_sum(terms))
         }
         Lower::Scatter(_) => {
             let added = graph[*graph.operands(id).last()?].ty.shape.elements();
-            Some(ROUNDINGS + (added as f64).sqrt().min(32.0))
+            Some(of_sum(added))
         }
         _ => None,
     }
@@ -161,9 +196,7 @@ fn magnitudes(graph: &Graph, values: &[Value], scales: &[Option<f64>]) -> Vec<Op
         let absolute = |&o: &NodeId| {
             let v = &values[o.index()];
             match graph[o].ty.dtype {
-                DType::F32 => {
-                    Value { data: v.data.iter().map(|x| x.abs()).collect(), ..v.clone() }
-                }
+                DType::F32 => Value { data: v.data.iter().map(|x| x.abs()).collect(), ..v.clone() },
                 _ => v.clone(),
             }
         };
@@ -215,12 +248,16 @@ fn expand(graph: &Graph) -> Result<Graph, Failure> {
 /// The program of a graph.
 fn compile(graph: &Graph, config: &Config) -> Result<Program, Failure> {
     let mut notes = Notes::default();
-    let placed =
-        at("graph passes", kiln_passes::run(&config.graph, graph.clone(), &mut notes, &mut |_, _| {}))?;
+    let placed = at(
+        "graph passes",
+        kiln_passes::run(&config.graph, graph.clone(), &mut notes, &mut |_, _| {}),
+    )?;
     let program = at("lower", lower(&placed))?;
     at("lower", kiln_loops::verify(&program))?;
-    let program =
-        at("program passes", kiln_passes::run(&config.program, program, &mut notes, &mut |_, _| {}))?;
+    let program = at(
+        "program passes",
+        kiln_passes::run(&config.program, program, &mut notes, &mut |_, _| {}),
+    )?;
     let plan = at("plan", kiln_loops::check_plan(&program))?;
     if plan.arena_bytes < plan.bound_bytes {
         let message = format!("{} bytes hold {}", plan.arena_bytes, plan.bound_bytes);
@@ -273,10 +310,10 @@ fn compare(
     stage: &'static str,
     program: &Program,
     inputs: &Inputs,
-    reference: &Reference,
+    (results, tolerance): (&Results, &Tolerance),
     found: &dyn Fn(BufferId) -> Tensor,
 ) -> Result<(), Failure> {
-    let mut missing: BTreeSet<&str> = reference.results.keys().map(String::as_str).collect();
+    let mut missing: BTreeSet<&str> = results.keys().map(String::as_str).collect();
     for id in (0..program.buffers.len() as u32).map(BufferId) {
         let buffer = program.buffer(id);
         let name = match &buffer.kind {
@@ -285,8 +322,8 @@ fn compare(
             _ => continue,
         };
         missing.remove(name.as_str());
-        let (expected, tolerance) = match reference.results.get(&name) {
-            Some(value) => (value, reference.tolerance[&name]),
+        let (expected, tolerance) = match results.get(&name) {
+            Some(value) => (value, tolerance[&name]),
             None => (&inputs[&buffer.name], 0.0),
         };
         let found = Value::from(&found(id));
@@ -298,9 +335,11 @@ fn compare(
         let expected = Value::from(&rounded);
         for (i, (&a, &b)) in found.data.iter().zip(&expected.data).enumerate() {
             let off = distance(a, b);
-            if off > tolerance && off > EPSILON * b.abs() * if tolerance > 0.0 { 2.0 } else { 0.0 } {
-                let message =
-                    format!("{name}[{i}] is {a}, not {b}: off by {off:.2e}, {tolerance:.2e} allowed");
+            if off > tolerance && off > EPSILON * b.abs() * if tolerance > 0.0 { 2.0 } else { 0.0 }
+            {
+                let message = format!(
+                    "{name}[{i}] is {a}, not {b}: off by {off:.2e}, {tolerance:.2e} allowed"
+                );
                 return Err(Failure { stage, message });
             }
         }
@@ -311,34 +350,83 @@ fn compare(
     }
 }
 
-/// One graph through one configuration.
+/// One graph through one configuration, in the interpreter of loops and, if asked for, compiled.
 fn check(
     graph: &Graph,
     inputs: &Inputs,
     config: &Config,
     reference: &Reference,
+    machine_code: bool,
 ) -> Result<(), Failure> {
     let run = || {
         let program = compile(graph, config)?;
         let memory = interpret(&program, inputs)?;
-        compare("loops", &program, inputs, reference, &|id| memory.get(id).clone())
+        let cut = config.program.iter().any(|p| p.name == "sums");
+        let tolerance = if cut { &reference.tolerance } else { &reference.serial };
+        let expected = (&reference.results, tolerance);
+        compare("loops", &program, inputs, expected, &|id| memory.get(id).clone())?;
+        if !machine_code {
+            return Ok(());
+        }
+        let session = execute(&program, inputs, 1)?;
+        let found = |id| session.get(id).unwrap_or_else(|e| panic!("{e}"));
+        compare("compiled", &program, inputs, expected, &found)?;
+        let team = execute(&program, inputs, THREADS)?;
+        for id in (0..program.buffers.len() as u32).map(BufferId) {
+            let kind = &program.buffer(id).kind;
+            if matches!(kind, BufferKind::Temp | BufferKind::Const(_)) {
+                continue;
+            }
+            let (one, many) = (at("threads", session.get(id))?, at("threads", team.get(id))?);
+            if bits(&one) != bits(&many) {
+                let name = &program.buffer(id).name;
+                let message = format!("{name} is {one:?} on one thread, {many:?} on {THREADS}");
+                return Err(Failure { stage: "threads", message });
+            }
+        }
+        Ok(())
     };
     let message = "a panic, whose message stands above".to_owned();
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
         .unwrap_or(Err(Failure { stage: "panic", message }))
 }
 
+/// Compiles a program and runs it.
+fn execute(program: &Program, inputs: &Inputs, threads: usize) -> Result<Session, Failure> {
+    let options = Options { threads, ..at("compile", Options::detect())? };
+    let executable = at("compile", Executable::compile(program, &options))?;
+    let mut session = at("compiled", executable.session())?;
+    for id in (0..program.buffers.len() as u32).map(BufferId) {
+        let buffer = program.buffer(id);
+        if is_input(&buffer.kind) {
+            let value = at("compiled", inputs[&buffer.name].to_tensor(buffer.dtype))?;
+            at("compiled", session.set(id, &value))?;
+        }
+    }
+    at("compiled", session.run())?;
+    Ok(session)
+}
+
+fn bits(tensor: &Tensor) -> Vec<u32> {
+    match tensor.data() {
+        Data::F32(v) => v.iter().map(|x| x.to_bits()).collect(),
+        Data::I32(v) => v.iter().map(|&x| x as u32).collect(),
+        Data::Bool(v) => v.iter().map(|&x| x.into()).collect(),
+    }
+}
+
 /// As [`check`], from scratch; a result that is off is given the benefit of many disturbed runs.
-fn fails(case: &Case, config: &Config) -> Option<Failure> {
+fn fails(case: &Case, config: &Config, machine_code: bool) -> Option<Failure> {
     kiln_graph::verify(&case.graph).ok()?;
     let expanded = expand(&case.graph).ok()?;
     let reference = reference(&expanded, &case.inputs, 10 * RUNS).ok()?;
-    check(&case.graph, &case.inputs, config, &reference).err()
+    check(&case.graph, &case.inputs, config, &reference, machine_code).err()
 }
 
 /// Makes a failing case smaller as long as it fails in the same stage.
 fn shrink(mut case: Case, config: &Config, stage: &'static str) -> Case {
-    let still = |case: &Case| fails(case, config).is_some_and(|f| f.stage == stage);
+    let machine_code = stage.starts_with("compile") || stage == "threads" || stage == "panic";
+    let still = |case: &Case| fails(case, config, machine_code).is_some_and(|f| f.stage == stage);
     if let Ok(graph) = expand(&case.graph) {
         let expanded = Case { graph, inputs: case.inputs.clone() };
         if still(&expanded) {
@@ -369,13 +457,17 @@ fn smaller(case: &Case) -> impl Iterator<Item = Case> + '_ {
     };
     let many = graph.outputs.len() + graph.updates.len() > 1;
     let fewer = (0..graph.outputs.len()).filter(move |_| many);
-    let fewer = fewer.filter_map(move |i| with(&|g| {
+    let fewer = fewer.filter_map(move |i| {
+        with(&|g| {
             g.outputs.remove(i);
-        }));
+        })
+    });
     let still = (0..graph.updates.len()).filter(move |_| many);
-    let still = still.filter_map(move |i| with(&|g| {
+    let still = still.filter_map(move |i| {
+        with(&|g| {
             g.updates.remove(i);
-        }));
+        })
+    });
     let gradients = graph.ids().any(|id| graph[id].op == &ops::GRAD);
     let values = if gradients { Vec::new() } else { disturbed(graph, &case.inputs, None) };
     let inner = graph.ids().filter(move |&id| !gradients && !graph.operands(id).is_empty());
@@ -385,7 +477,8 @@ fn smaller(case: &Case) -> impl Iterator<Item = Case> + '_ {
         let value = values[id.index()].to_tensor(ty.dtype).ok()?;
         let mut inputs = case.inputs.clone();
         inputs.insert(name.clone(), Value::from(&value));
-        let cut = rebuild(graph, |b, at, _, _| (at == id).then(|| b.data(&name, ty.dtype, &ty.shape)));
+        let cut =
+            rebuild(graph, |b, at, _, _| (at == id).then(|| b.data(&name, ty.dtype, &ty.shape)));
         Some(Case { graph: cut.ok()?, inputs })
     });
     let earlier = (0..graph.outputs.len()).flat_map(move |i| {
@@ -409,9 +502,12 @@ fn seed(seed: u64, configs: &[Config]) -> Result<Summary, String> {
         at("verify", kiln_graph::verify(&expanded)).map_err(|f| (None, f))?;
         let reference = reference(&expanded, &case.inputs, RUNS).map_err(|f| (None, f))?;
         summary.note(&expanded, &reference);
-        for config in configs {
-            if check(&case.graph, &case.inputs, config, &reference).is_err()
-                && let Some(failure) = fails(&case, config)
+        for (number, config) in configs.iter().enumerate() {
+            // Every graph is compiled with all passes, and in one other configuration.
+            let other = 1 + seed as usize % (configs.len() - 1);
+            let machine_code = number == 0 || number == other;
+            if check(&case.graph, &case.inputs, config, &reference, machine_code).is_err()
+                && let Some(failure) = fails(&case, config, machine_code)
             {
                 return Err((Some(config), failure));
             }
@@ -423,7 +519,7 @@ fn seed(seed: u64, configs: &[Config]) -> Result<Summary, String> {
         Err((None, f)) => Err(format!("seed {seed}: {}: {}\n{}", f.stage, f.message, case.graph)),
         Err((Some(config), f)) => {
             let small = shrink(case, config, f.stage);
-            let again = fails(&small, config).unwrap_or(f);
+            let again = fails(&small, config, true).unwrap_or(f);
             let (stage, message) = (again.stage, again.message);
             let text = without_unread(&small.graph);
             Err(format!("seed {seed}, {}: {stage}: {message}\n{text}", config.name))
@@ -435,9 +531,9 @@ fn seed(seed: u64, configs: &[Config]) -> Result<Summary, String> {
 fn without_unread(graph: &Graph) -> String {
     let updated: BTreeSet<NodeId> = graph.updates.iter().map(|u| u.input).collect();
     let results: BTreeSet<NodeId> = graph.results().collect();
-    let unread = graph.inputs().filter(|id| {
-        graph.users(*id).is_empty() && !updated.contains(id) && !results.contains(id)
-    });
+    let unread = graph
+        .inputs()
+        .filter(|id| graph.users(*id).is_empty() && !updated.contains(id) && !results.contains(id));
     let starts: Vec<String> = unread.map(|id| format!("  %{}:", id.index())).collect();
     let text = graph.to_string();
     let kept = text.lines().filter(|line| !starts.iter().any(|s| line.starts_with(s)));

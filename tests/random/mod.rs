@@ -134,8 +134,7 @@ impl<'b> Growth<'b> {
         let most = if large { 80_000 } else { 1_000 };
         let most_products = if large { 1_000_000 } else { 60_000 };
         let (pool, values, inputs) = (Vec::new(), Vec::new(), Inputs::new());
-        let mut growth =
-            Growth { b, random, pool, values, inputs, most, most_products, operators };
+        let mut growth = Growth { b, random, pool, values, inputs, most, most_products, operators };
         if large {
             let dims = growth.large_shape();
             growth.fresh(DType::F32, &dims);
@@ -298,8 +297,9 @@ impl<'b> Growth<'b> {
     fn partner(&mut self, first: Item<'b>, exact: bool) -> Item<'b> {
         let dtype = first.var.dtype();
         if self.random.one_in(6) {
-            let number = self
-                .pick(|i| i.var.dtype() == dtype && i.var.shape().rank() == 0 && (i.exact || !exact));
+            let number = self.pick(|i| {
+                i.var.dtype() == dtype && i.var.shape().rank() == 0 && (i.exact || !exact)
+            });
             return number.unwrap_or_else(|| self.constant(dtype, &[]));
         }
         self.like(dtype, &first.var.shape(), exact)
@@ -314,8 +314,7 @@ impl<'b> Growth<'b> {
         for (i, item) in results.iter().enumerate() {
             self.b.output(&format!("y{i}"), item.var);
         }
-        let gradients =
-            if self.random.one_in(2) { self.gradients() } else { BTreeMap::new() };
+        let gradients = if self.random.one_in(2) { self.gradients() } else { BTreeMap::new() };
         self.updates(&gradients);
     }
 

@@ -223,7 +223,8 @@ impl<'b> Growth<'b> {
         let mut axes: Vec<usize> = (0..dims.len()).collect();
         for _ in 0..self.random.within(1, 2) {
             let room = self.most / dims.iter().product::<usize>();
-            let (at, size) = (self.random.within(0, dims.len()), self.random.within(1, 7.min(room)));
+            let (at, size) =
+                (self.random.within(0, dims.len()), self.random.within(1, 7.min(room)));
             dims.insert(at, size);
             axes.iter_mut().filter(|a| **a >= at).for_each(|a| *a += 1);
         }
@@ -315,9 +316,10 @@ impl<'b> Growth<'b> {
         };
         let (low, high, interior) = (amounts(2), amounts(2), amounts(2));
         let shape = x.var.shape();
-        let sizes = shape.iter().enumerate().map(|(a, &size)| {
-            low[a] + high[a] + size + size.saturating_sub(1) * interior[a]
-        });
+        let sizes = shape
+            .iter()
+            .enumerate()
+            .map(|(a, &size)| low[a] + high[a] + size + size.saturating_sub(1) * interior[a]);
         if sizes.product::<usize>() > self.most {
             return None;
         }
