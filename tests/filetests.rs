@@ -1,0 +1,226 @@
+//! Every stage as text: the cases of `cases/`, the blocks of the documents, the library and the
+//! models of `dsl/`, and damaged models.
+//!
+//! `BLESS=1 cargo test -p kiln-tests --test filetests` rewrites what cases expect; read the
+//! difference before you commit it. `CASE=word` runs only the cases with this word in their path.
+
+mod runner;
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use kiln_lang::lex::{Kind as Word, Lexer};
+use kiln_lang::{FileId, Kind, Module, Options};
+use kiln_passes::{GRAPH_PASSES, Notes, PROGRAM_PASSES};
+
+use runner::case::{Case, ENDINGS, difference};
+use runner::mutate::{Random, mutate};
+use runner::pipeline::{self, Failure, graph_text, program_text};
+use runner::{documents, files, read, root};
+
+/// Cases name their files relative to the repository.
+fn enter_root() {
+    env::set_current_dir(root()).unwrap_or_else(|e| panic!("{}: {e}", root().display()));
+}
+
+fn relative(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
+
+fn cases() -> Vec<Case> {
+    let paths = files(&root().join("tests/cases"), &ENDINGS);
+    let read = |path| Case::read(path).unwrap_or_else(|e| panic!("{}: {e}", relative(path)));
+    paths.iter().filter_map(|path| read(path)).collect()
+}
+
+/// What a case gives, if it fails where it is to fail and nowhere else.
+fn outcome(case: &Case) -> Result<String, String> {
+    match (pipeline::run(case, &relative(&case.path)), case.error) {
+        (Ok(text), false) => Ok(text),
+        (Ok(text), true) => Err(format!("is not refused, but gives\n{text}")),
+        (Err(failure), false) => Err(format!("is refused:\n{}", failure.text)),
+        (Err(failure), true) => {
+            check_marks(case, &failure).map_err(|e| format!("{e}\n{}", failure.text))?;
+            Ok(failure.text.trim_end().to_owned() + "\n")
+        }
+    }
+}
+
+/// Every error that stands on a line of the case has its `#~` there, and the other way round.
+fn check_marks(case: &Case, failure: &Failure) -> Result<(), String> {
+    let mut marks = case.marks();
+    for (line, error) in &failure.places {
+        let fits = |(at, text): &(usize, String)| at == line && error.contains(text.as_str());
+        match marks.iter().position(fits) {
+            Some(at) => {
+                marks.remove(at);
+            }
+            None => return Err(format!("line {line} has no `#~` for: {error}")),
+        }
+    }
+    match marks.first() {
+        Some((line, text)) => Err(format!("line {line}: no error says `{text}`")),
+        None => Ok(()),
+    }
+}
+
+#[test]
+fn every_case_gives_what_it_expects() {
+    enter_root();
+    let bless = env::var_os("BLESS").is_some();
+    let chosen = env::var("CASE").unwrap_or_default();
+    let mut wrong = Vec::new();
+    for case in cases().iter().filter(|case| relative(&case.path).contains(&chosen)) {
+        let start = Instant::now();
+        let name = relative(&case.path);
+        match outcome(case) {
+            Err(message) => wrong.push(format!("{name}: {message}")),
+            Ok(found) if found == case.expected => {}
+            Ok(found) if bless => {
+                fs::write(&case.path, case.with(&found)).unwrap_or_else(|e| panic!("{name}: {e}"));
+            }
+            Ok(found) => {
+                wrong.push(format!("{name}: {}", difference(&case.expected, &found)));
+            }
+        }
+        if start.elapsed() > Duration::from_secs(2) {
+            wrong.push(format!("{name}: takes {:?}", start.elapsed()));
+        }
+    }
+    assert!(wrong.is_empty(), "{} cases are wrong\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_pass_has_cases_of_its_own() {
+    let graph = GRAPH_PASSES.iter().map(|p| p.name);
+    for pass in graph.chain(PROGRAM_PASSES.iter().map(|p| p.name)) {
+        let folder = root().join("tests/cases/pass").join(pass);
+        assert!(folder.is_dir(), "there is no {}", relative(&folder));
+        for path in files(&folder, &ENDINGS) {
+            let case = Case::read(&path).ok().flatten();
+            let steps = case.map(|case| case.steps).unwrap_or_default();
+            let named = |argument: &str| argument.split(',').any(|name| name.trim() == pass);
+            assert!(
+                steps.iter().any(|s| s.name == "pass" && named(&s.argument)),
+                "{} does not name the pass `{pass}`",
+                relative(&path)
+            );
+        }
+    }
+}
+
+/// The names that a source mentions.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let tokens = Lexer::new(text, FileId(0)).filter(|token| token.kind == Word::Word);
+    tokens.map(|token| &text[token.span.start as usize..token.span.end as usize])
+}
+
+#[test]
+fn every_definition_of_the_library_is_elaborated_by_some_case() {
+    let cases = cases();
+    let elaborated = cases.iter().filter(|case| !case.error && case.step("elaborate").is_some());
+    let texts = elaborated.flat_map(|case| {
+        std::iter::once(case.input.as_str()).chain(case.set.iter().map(|(_, value)| value.as_str()))
+    });
+    let used: BTreeSet<&str> = texts.flat_map(words).collect();
+    let mut unused = Vec::new();
+    for path in files(&root().join("dsl/std"), &["kiln"]) {
+        let text = read(&path);
+        // Inside an imported file, a definition's name is known to its own file only.
+        let module = Module::parse(&text, &relative(&path)).unwrap_or_else(|e| panic!("{e}"));
+        for item in &module.ast().items {
+            let kiln_lang::ast::Item::Definition(definition) = item else {
+                panic!("{} holds more than definitions", relative(&path));
+            };
+            let name = definition.node.name.node.as_str();
+            let helps = words(&text).filter(|word| *word == name).count() > 1;
+            if !used.contains(name) && !helps {
+                unused.push(format!("{name} of {}", relative(&path)));
+            }
+        }
+    }
+    assert!(unused.is_empty(), "no case uses {}", unused.join(", "));
+}
+
+#[test]
+fn every_model_goes_through_every_stage_as_text() {
+    enter_root();
+    let paths = files(&root().join("dsl/models"), &["kiln"]);
+    assert!(!paths.is_empty());
+    for path in paths {
+        let name = relative(&path);
+        let text = read(&path);
+        let module = Module::parse_file(&name).unwrap_or_else(|e| panic!("{e}"));
+        let formatted = kiln_lang::format::format(&text, &name).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(formatted, text, "{name} is not formatted");
+        let model = module.model(None).unwrap_or_else(|e| panic!("{e}"));
+        let axes = model.free_axes();
+        let options = axes.iter().fold(Options::default(), |o, axis| o.bind(axis, 2));
+        for kind in [Kind::Inference, Kind::Training, Kind::Validation, Kind::Init] {
+            let checked = |result: Result<String, Failure>, stage: &str| {
+                result.unwrap_or_else(|e| panic!("{name} {kind:?} after {stage}: {}", e.text));
+            };
+            let failed = |e: &dyn std::fmt::Display| -> ! { panic!("{name} {kind:?}: {e}") };
+            let graph =
+                model.elaborate(kind, &options).unwrap_or_else(|e| failed(&e)).graph;
+            checked(graph_text(&graph), "elaboration");
+            let mut notes = Notes::default();
+            let graph = kiln_passes::run(GRAPH_PASSES, graph, &mut notes, &mut |pass, graph| {
+                checked(graph_text(graph), pass);
+            });
+            let graph = graph.unwrap_or_else(|e| failed(&e));
+            let program = kiln_passes::lower(&graph).unwrap_or_else(|e| failed(&e));
+            checked(program_text(&program), "lowering");
+            let mut observe = |pass: &'static str, program: &_| {
+                checked(program_text(program), pass);
+            };
+            let program = kiln_passes::run(PROGRAM_PASSES, program, &mut notes, &mut observe);
+            let program = program.unwrap_or_else(|e| failed(&e));
+            kiln_loops::check_plan(&program).unwrap_or_else(|e| failed(&e));
+        }
+    }
+}
+
+#[test]
+fn damaged_models_are_answered_with_good_errors() {
+    const MUTANTS: usize = 200;
+    let models: Vec<String> =
+        files(&root().join("dsl/models"), &["kiln"]).iter().map(|path| read(path)).collect();
+    let (mut random, mut refused) = (Random(1), 0);
+    for at in 0..MUTANTS {
+        let text = mutate(&models[at % models.len()], &mut random);
+        let start = Instant::now();
+        let result = Module::parse(&text, "damaged.kiln").and_then(|module| {
+            let model = module.model(None)?;
+            model.elaborate(Kind::Inference, &Options::default().bind("N", 2))?;
+            model.elaborate(Kind::Training, &Options::default().bind("N", 2))
+        });
+        let shown: String = text.chars().take(4000).collect();
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?} for\n{shown}", start.elapsed());
+        if let Err(diagnostics) = result {
+            refused += 1;
+            pipeline::is_good(&diagnostics)
+                .unwrap_or_else(|e| panic!("{e}:\n{diagnostics}\n{shown}"));
+        }
+    }
+    assert!(refused > MUTANTS / 2, "only {refused} of {MUTANTS} were refused");
+}
+
+#[test]
+fn the_blocks_of_the_documents_are_what_they_say() {
+    enter_root();
+    let mut paths = files(&root().join("docs"), &["md"]);
+    paths.extend(["README.md", "tests/README.md"].map(|name| root().join(name)));
+    let mut wrong = Vec::new();
+    for path in paths.iter().filter(|path| path.is_file()) {
+        for block in documents::blocks(path) {
+            if let Some(Err(message)) = documents::check(&block) {
+                wrong.push(format!("{}:{}: {message}", relative(path), block.line));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
