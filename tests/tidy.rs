@@ -262,6 +262,8 @@ fn links(document: &str) -> Vec<String> {
             prose.push('\n');
         }
     }
+    // What stands in back quotes is no link.
+    let prose: String = prose.split('`').step_by(2).collect();
     let targets = prose.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
     let targets = targets.map(|(target, _)| target.split('#').next().unwrap_or_default());
     targets.filter(|t| !t.is_empty() && !t.contains("://")).map(str::to_owned).collect()
