@@ -164,8 +164,7 @@ fn every_model_goes_through_every_stage_as_text() {
                 result.unwrap_or_else(|e| panic!("{name} {kind:?} after {stage}: {}", e.text));
             };
             let failed = |e: &dyn std::fmt::Display| -> ! { panic!("{name} {kind:?}: {e}") };
-            let graph =
-                model.elaborate(kind, &options).unwrap_or_else(|e| failed(&e)).graph;
+            let graph = model.elaborate(kind, &options).unwrap_or_else(|e| failed(&e)).graph;
             checked(graph_text(&graph), "elaboration");
             let mut notes = Notes::default();
             let graph = kiln_passes::run(GRAPH_PASSES, graph, &mut notes, &mut |pass, graph| {

@@ -140,9 +140,10 @@ impl Case {
 
     /// The lines on which `#~ text` says that an error is expected there, with that text.
     pub fn marks(&self) -> Vec<(usize, String)> {
-        let marks = self.input.lines().enumerate().filter_map(|(at, line)| {
-            Some((at + 1, line.split_once("#~")?.1.trim().to_owned()))
-        });
+        let marks =
+            self.input.lines().enumerate().filter_map(|(at, line)| {
+                Some((at + 1, line.split_once("#~")?.1.trim().to_owned()))
+            });
         marks.collect()
     }
 

@@ -47,12 +47,14 @@ pub fn check(block: &Block) -> Option<Result<(), String>> {
     let known = words.iter().all(|w| ["error", "elaborate"].contains(w));
     let result = match language {
         "kiln" => kiln(&block.text, words.contains(&"elaborate") || words.contains(&"error")),
-        "graph" => block.text.parse::<Graph>().map_err(|e| e.to_string()).and_then(|graph| {
-            pipeline::graph_text(&graph).map(|_| ()).map_err(|e| e.text)
-        }),
-        "loops" => kiln_loops::parse(&block.text).map_err(|e| e.to_string()).and_then(|program| {
-            pipeline::program_text(&program).map(|_| ()).map_err(|e| e.text)
-        }),
+        "graph" => block
+            .text
+            .parse::<Graph>()
+            .map_err(|e| e.to_string())
+            .and_then(|graph| pipeline::graph_text(&graph).map(|_| ()).map_err(|e| e.text)),
+        "loops" => kiln_loops::parse(&block.text)
+            .map_err(|e| e.to_string())
+            .and_then(|program| pipeline::program_text(&program).map(|_| ()).map_err(|e| e.text)),
         _ => return None,
     };
     Some(match (known, words.contains(&"error"), result) {

@@ -1,9 +1,17 @@
 //! Runs a graph or program in every engine, compares them, and prints what the reference gives.
+//!
+//! | engine | what it runs |
+//! |---|---|
+//! | `graph::eval` | the graph, gradients expanded, in f64: the reference of graphs |
+//! | `loops::interp` | the program of the graph that was fused and nothing more |
+//! | `loops::interp` | the program after all passes |
+//! | `jit` | the same compiled, on one thread and on three, which must agree in every bit |
 
 use std::collections::BTreeMap;
 
 use kiln_graph::Graph;
 use kiln_graph::eval::{Value, evaluate};
+use kiln_jit::{Executable, Options};
 use kiln_loops::{BufferId, BufferKind, Memory, Program};
 use kiln_passes::{GRAPH_PASSES, Notes, PROGRAM_PASSES, Pass, autodiff, fuse};
 use kiln_tensor::{DType, Tensor};
@@ -30,24 +38,65 @@ pub fn graph(graph: &Graph, inputs: &Inputs, steps: usize) -> Result<String, Str
     let reference = eval(&passes(&[&autodiff::PASS])?, inputs, steps)?;
     let lower = |graph: &Graph| kiln_passes::lower(graph).map_err(|e| e.to_string());
     let plain = lower(&passes(&[&autodiff::PASS, &fuse::PASS])?)?;
-    let optimised = optimise(lower(&passes(GRAPH_PASSES)?)?)?;
-    for (name, program) in [("loops without passes", &plain), ("loops", &optimised)] {
-        same(&reference, &interpret(program, inputs, steps)?, steps, name)?;
-    }
+    let optimised = lower(&passes(GRAPH_PASSES)?)?;
+    same(&reference, &interpret(&plain, inputs, steps)?, steps, "loops, fused only")?;
+    optimise_and_compile(optimised, &reference, inputs, steps)?;
     Ok(print(&reference))
 }
 
 /// Runs a program `steps` times in every engine.
 pub fn program(program: &Program, inputs: &Inputs, steps: usize) -> Result<String, String> {
     let reference = interpret(program, inputs, steps)?;
-    let optimised = optimise(program.clone())?;
-    same(&reference, &interpret(&optimised, inputs, steps)?, steps, "after all passes")?;
+    optimise_and_compile(program.clone(), &reference, inputs, steps)?;
     Ok(print(&reference))
 }
 
-fn optimise(program: Program) -> Result<Program, String> {
-    kiln_passes::run(PROGRAM_PASSES, program, &mut Notes::default(), &mut |_, _| {})
-        .map_err(|e| e.to_string())
+/// Runs all passes over a program, interprets it and compiles it; every result must be the reference's.
+fn optimise_and_compile(
+    program: Program,
+    reference: &Results,
+    inputs: &Inputs,
+    steps: usize,
+) -> Result<(), String> {
+    let mut notes = Notes::default();
+    let program = kiln_passes::run(PROGRAM_PASSES, program, &mut notes, &mut |_, _| {})
+        .map_err(|e| e.to_string())?;
+    same(reference, &interpret(&program, inputs, steps)?, steps, "loops")?;
+    let one = compiled(&program, inputs, steps, 1)?;
+    same(reference, &one, steps, "compiled")?;
+    let three = compiled(&program, inputs, steps, 3)?;
+    match bits(&one) == bits(&three) {
+        true => Ok(()),
+        false => Err(format!("three threads give {}one gives {}", print(&three), print(&one))),
+    }
+}
+
+/// Machine code on so many threads.
+fn compiled(
+    program: &Program,
+    inputs: &Inputs,
+    steps: usize,
+    threads: usize,
+) -> Result<Results, String> {
+    let options = Options { threads, ..Options::detect().map_err(|e| e.to_string())? };
+    let executable = Executable::compile(program, &options).map_err(|e| e.to_string())?;
+    let mut session = executable.session().map_err(|e| e.to_string())?;
+    for (at, buffer) in program.buffers.iter().enumerate() {
+        if let Some(value) = inputs.get(&buffer.name) {
+            let value = value.to_tensor(buffer.dtype).map_err(|e| e.to_string())?;
+            session.set(BufferId(at as u32), &value).map_err(|e| e.to_string())?;
+        }
+    }
+    for _ in 0..steps {
+        session.run().map_err(|e| e.to_string())?;
+    }
+    results(program, |id| session.get(id).map_err(|e| e.to_string()))
+}
+
+/// Every bit of every result.
+fn bits(results: &Results) -> Vec<u64> {
+    let all = results.outputs.values().chain(results.updates.values());
+    all.flat_map(|tensor| Value::from(tensor).data).map(f64::to_bits).collect()
 }
 
 /// The reference: `graph::eval`, in f64.
@@ -85,11 +134,14 @@ fn interpret(program: &Program, inputs: &Inputs, steps: usize) -> Result<Results
     for _ in 0..steps {
         kiln_loops::run(program, &mut memory).map_err(|e| e.to_string())?;
     }
-    Ok(results(program, |id| memory.get(id).clone()))
+    results(program, |id| Ok(memory.get(id).clone()))
 }
 
 /// Outputs, and those buffers that live across runs which some kernel writes.
-fn results(program: &Program, value: impl Fn(BufferId) -> Tensor) -> Results {
+fn results(
+    program: &Program,
+    value: impl Fn(BufferId) -> Result<Tensor, String>,
+) -> Result<Results, String> {
     let mut results = Results::default();
     let mut written = vec![false; program.buffers.len()];
     for kernel in &program.kernels {
@@ -109,9 +161,9 @@ fn results(program: &Program, value: impl Fn(BufferId) -> Tensor) -> Results {
             }
             _ => continue,
         };
-        list.insert(buffer.name.clone(), value(BufferId(at as u32)));
+        list.insert(buffer.name.clone(), value(BufferId(at as u32))?);
     }
-    results
+    Ok(results)
 }
 
 fn same(expected: &Results, found: &Results, steps: usize, engine: &str) -> Result<(), String> {
@@ -130,7 +182,8 @@ fn same(expected: &Results, found: &Results, steps: usize, engine: &str) -> Resu
             let bound = TOLERANCE * steps as f64 * finite.fold(1e-30, f64::max);
             let equal = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan());
             for (i, (&a, &b)) in expected.iter().zip(&found).enumerate() {
-                if !equal(a, b) && !((a - b).abs() <= bound) {
+                let near = (a - b).abs() <= bound;
+                if !near && !equal(a, b) {
                     return Err(format!("{engine}: `{name}` has {b} at {i}, the reference {a}"));
                 }
             }

@@ -73,7 +73,8 @@ fn elements(text: &str, name: &str, dtype: DType, count: usize) -> Result<Vec<f6
         "zeros" => vec![0.0; count],
         "ones" => vec![1.0; count],
         "random" => {
-            let mut state = name.bytes().fold(7_u64, |h, b| h * 31 + u64::from(b));
+            let mut state =
+                name.bytes().fold(7_u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b)));
             let next = |_| {
                 // Knuth's MMIX generator.
                 state = state

@@ -76,8 +76,8 @@ pub fn mutate(text: &str, random: &mut Random) -> String {
         }
         6 => {
             let depth = [10, 200, 300, 100_000][random.below(4)];
-            let (open, close) = [("(", ")"), ("[", "]"), ("f(", ")"), ("{", "}"), ("-", "")]
-                [random.below(5)];
+            let (open, close) =
+                [("(", ")"), ("[", "]"), ("f(", ")"), ("{", "}"), ("-", "")][random.below(5)];
             let nest = open.repeat(depth) + word(token) + &close.repeat(depth);
             replaced(token, &nest)
         }

@@ -112,9 +112,8 @@ impl Pipeline<'_> {
                 Module::parse(text, &self.path).map_err(|d| Failure::of(&d, &self.path))?,
             ),
             Language::Graph => {
-                let graph: Graph = text.parse().map_err(|e: kiln_graph::TextError| {
-                    Failure::at(e.line, e)
-                })?;
+                let graph: Graph =
+                    text.parse().map_err(|e: kiln_graph::TextError| Failure::at(e.line, e))?;
                 kiln_graph::verify(&graph).map_err(Failure::new)?;
                 Stage::Graph(graph)
             }
@@ -188,8 +187,7 @@ impl Pipeline<'_> {
         let elaborated = model.elaborate(kind, &options).map_err(failure)?;
         if self.case.step("run").is_some() {
             let init = model.elaborate(Kind::Init, &options).map_err(failure)?;
-            self.start =
-                evaluate(&init.graph, &BTreeMap::new()).map_err(Failure::new)?.outputs;
+            self.start = evaluate(&init.graph, &BTreeMap::new()).map_err(Failure::new)?.outputs;
         }
         Ok(elaborated)
     }
