@@ -56,8 +56,9 @@ pub fn compile(source: &(impl Source + ?Sized), options: &Options) -> Result<Exe
     let program = program.ok_or_else(|| Error::defect("the pipeline ended before the program"))?;
     let code = match options.engine {
         Engine::Jit => {
-            let settings = kiln_jit::Options { threads: options.threads, ..kiln_jit::Options::default() };
-            Some(kiln_jit::compile(&program, &settings).map_err(Error::defect)?)
+            let detected = kiln_jit::Options::detect().map_err(Error::input)?;
+            let settings = kiln_jit::Options { threads: options.threads, ..detected };
+            Some(kiln_jit::Executable::compile(&program, &settings)?)
         }
         Engine::Loops | Engine::Eval => None,
     };
@@ -65,7 +66,7 @@ pub fn compile(source: &(impl Source + ?Sized), options: &Options) -> Result<Exe
         Engine::Eval => Some(differentiated(&elaborated.graph)?),
         _ => None,
     };
-    let scratch = code.as_ref().map_or(0, kiln_jit::Executable::scratch_bytes);
+    let scratch = code.as_ref().map_or(0, |c| c.report().scratch_bytes * c.report().threads);
     let limit = elaborated.training.as_ref().and_then(|t| t.memory);
     let limit = limit.filter(|_| elaborated.kind == kiln_lang::Kind::Training);
     let memory = Memory::of(&program, scratch, limit.map(|l| l as usize));
@@ -94,7 +95,11 @@ pub fn compile(source: &(impl Source + ?Sized), options: &Options) -> Result<Exe
 ///
 /// # Errors
 /// As [`compile`]; if there is no pass of that name.
-pub fn stages(source: &(impl Source + ?Sized), options: &Options, last: Option<&str>) -> Result<Stages> {
+pub fn stages(
+    source: &(impl Source + ?Sized),
+    options: &Options,
+    last: Option<&str>,
+) -> Result<Stages> {
     let begun = Instant::now();
     let elaborated = source.elaborate(options)?;
     let mut notes = Notes::new(PassOptions {
@@ -118,7 +123,8 @@ pub fn stages(source: &(impl Source + ?Sized), options: &Options, last: Option<&
         known(last)?;
     }
     let graph_passes = upto(GRAPH_PASSES, options, last);
-    let graph = kiln_passes::run(&graph_passes, elaborated.graph.clone(), &mut notes, &mut |_, _| {})?;
+    let graph =
+        kiln_passes::run(&graph_passes, elaborated.graph.clone(), &mut notes, &mut |_, _| {})?;
     if last.is_some_and(|l| GRAPH_PASSES.iter().any(|p| p.name == l)) {
         return Ok(Stages { elaborated, graph, program: None, notes });
     }
@@ -143,7 +149,8 @@ fn upto<T>(
     options: &Options,
     last: Option<&str>,
 ) -> Vec<&'static Pass<T>> {
-    let end = last.and_then(|l| table.iter().rposition(|p| p.name == l)).map_or(table.len(), |i| i + 1);
+    let end =
+        last.and_then(|l| table.iter().rposition(|p| p.name == l)).map_or(table.len(), |i| i + 1);
     table[..end].iter().copied().filter(|p| options.without.iter().all(|w| w != p.name)).collect()
 }
 
@@ -156,16 +163,22 @@ fn known(name: &str) -> Result<()> {
         return Ok(());
     }
     let graph = GRAPH_PASSES.iter().map(|p| p.name);
-    let mut names: Vec<&str> = graph.chain(["lower"]).chain(PROGRAM_PASSES.iter().map(|p| p.name)).collect();
+    let mut names: Vec<&str> =
+        graph.chain(["lower"]).chain(PROGRAM_PASSES.iter().map(|p| p.name)).collect();
     let near = kiln_graph::nearest(name, names.iter().copied());
     let hint = near.map_or(String::new(), |n| format!(", did you mean `{n}`?"));
     names.dedup();
     Err(Error::input(format!("unknown pass `{name}`{hint} (passes: {})", names.join(", "))))
 }
 
-fn differentiated(graph: &Graph) -> Result<Graph> {
+pub(crate) fn differentiated(graph: &Graph) -> Result<Graph> {
     let mut notes = Notes::new(PassOptions::default());
-    Ok(kiln_passes::run(&[&kiln_passes::autodiff::PASS], graph.clone(), &mut notes, &mut |_, _| {})?)
+    Ok(kiln_passes::run(
+        &[&kiln_passes::autodiff::PASS],
+        graph.clone(),
+        &mut notes,
+        &mut |_, _| {},
+    )?)
 }
 
 impl Executable {
@@ -186,8 +199,14 @@ impl Executable {
 
     /// The intermediate code of every kernel before registers are assigned; empty unless machine
     /// code was asked for.
-    pub fn clif(&self) -> String {
-        self.shared.code.as_ref().map_or_else(String::new, kiln_jit::Executable::clif)
+    ///
+    /// # Errors
+    /// If it cannot be printed.
+    pub fn clif(&self) -> Result<String> {
+        let Some(code) = &self.shared.code else { return Ok(String::new()) };
+        let kernels = 0..self.shared.program.kernels.len();
+        let texts: Result<Vec<String>> = kernels.map(|k| Ok(code.clif(k)?)).collect();
+        Ok(texts?.join("\n"))
     }
 
     /// A place to run it: the arena, with weights and states of zero. One thread at a time uses a

@@ -60,3 +60,46 @@ impl From<kiln_passes::PassError> for Error {
         if error.defect { Error::defect(error) } else { Error::input(error) }
     }
 }
+
+impl From<kiln_jit::Error> for Error {
+    /// What the machine lacks is the caller's concern, everything else ours: programs come from our
+    /// own passes.
+    fn from(error: kiln_jit::Error) -> Error {
+        use kiln_jit::Error as E;
+        match error {
+            E::Threads(_)
+            | E::Processor(_)
+            | E::Memory { .. }
+            | E::Tensor(_)
+            | E::Team(_)
+            | E::Contraction { .. }
+            | E::Scratch(_) => Error::input(error),
+            _ => Error::defect(error),
+        }
+    }
+}
+
+impl From<kiln_train::Error> for Error {
+    fn from(error: kiln_train::Error) -> Error {
+        match error {
+            // A trainer's error is our own, passed through the training loop.
+            kiln_train::Error::Trainer(inner) => match inner.downcast::<Error>() {
+                Ok(ours) => *ours,
+                Err(other) => Error::input(other),
+            },
+            other => Error::input(other),
+        }
+    }
+}
+
+impl From<kiln_tensor::NpyError> for Error {
+    fn from(error: kiln_tensor::NpyError) -> Error {
+        Error::input(error)
+    }
+}
+
+impl From<kiln_tensor::TensorError> for Error {
+    fn from(error: kiln_tensor::TensorError) -> Error {
+        Error::input(error)
+    }
+}

@@ -1,12 +1,14 @@
 //! Programs in the Kiln language, and the graphs that a model stands for.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use kiln_graph::Graph;
+use kiln_lang::ast::{DefinitionKind, ExprKind, Item, Param};
 use kiln_lang::{Elaborated, Interface, Kind, Module, Training};
 
-use crate::{Error, Options, Result};
+use crate::{Error, Options, Result, Tensor};
 
 /// A model of a parsed program: one text from which several graphs are made.
 #[derive(Clone, Debug)]
@@ -61,6 +63,12 @@ impl Model {
         &self.module
     }
 
+    /// Whether it has a train section.
+    pub fn is_trained(&self) -> bool {
+        let is_its = |item: &Item| matches!(item, Item::Train(t) if t.node.model.node == self.name);
+        self.module.ast().items.iter().any(is_its)
+    }
+
     /// The graph that computes the model's results from its inputs.
     ///
     /// # Errors
@@ -100,7 +108,87 @@ impl Model {
     pub fn settings(&self, options: &Options) -> Result<Training> {
         let model = self.module.model(Some(&self.name))?;
         let training = model.training(&options.language())?;
-        training.ok_or_else(|| self.untrained())
+        training.ok_or_else(|| match self.is_trained() {
+            false => self.untrained(),
+            true => Error::input(format!(
+                "{}: the train section of `{}` names no data; add  data = ...",
+                self.module.path(),
+                self.name
+            )),
+        })
+    }
+
+    /// Its inputs in order: names, and the names of their axes.
+    pub fn inputs(&self) -> Vec<(&str, Vec<&str>)> {
+        let definition = self.module.ast().items.iter().find_map(|item| match item {
+            Item::Definition(d)
+                if d.node.kind == DefinitionKind::Model && d.node.name.node == self.name =>
+            {
+                Some(&d.node)
+            }
+            _ => None,
+        });
+        let inputs = definition.and_then(|d| d.params.last()).into_iter().flatten();
+        inputs.map(|p| (p.name.node.as_str(), axes(p))).collect()
+    }
+
+    /// Gives every axis that is free and not bound yet the size it has in these inputs.
+    ///
+    /// ```
+    /// use kiln::{Options, Tensor};
+    /// let model = kiln::parse("model double(x: f32[N]) { y = 2 * x return y }", "double.kiln")?;
+    /// let x = Tensor::f32(&[3], vec![1.0, 2.0, 3.0])?;
+    /// let options = model.bind_from(&Options::default(), &[("x", &x)])?;
+    /// let double = kiln::compile(&model.inference()?, &options)?;
+    /// let out = double.session()?.run(&[("x", &x)])?;
+    /// assert_eq!(out["y"].as_f32(), Some(&[2.0, 4.0, 6.0][..]));
+    /// # Ok::<(), kiln::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If an input has another number of axes than the model says, or two inputs disagree.
+    pub fn bind_from(&self, options: &Options, inputs: &[(&str, &Tensor)]) -> Result<Options> {
+        let free = self.module.model(Some(&self.name))?.free_axes();
+        let mut found: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
+        for (name, axes) in self.inputs() {
+            let Some((_, tensor)) = inputs.iter().find(|(given, _)| *given == name) else {
+                continue;
+            };
+            let shape = tensor.shape();
+            if shape.rank() != axes.len() {
+                return Err(Error::input(format!(
+                    "the input `{name}` has the axes [{}], the array given has the shape {shape}",
+                    axes.join(", ")
+                )));
+            }
+            for (axis, &size) in axes.into_iter().zip(shape.iter()) {
+                if options.is_bound(axis) || free.iter().all(|f| f != axis) {
+                    continue;
+                }
+                match found.get(axis) {
+                    Some(&(other, by)) if other != size => {
+                        return Err(Error::input(format!(
+                            "the axis {axis} has size {other} in `{by}` and {size} in `{name}`"
+                        )));
+                    }
+                    _ => found.insert(axis, (size, name)),
+                };
+            }
+        }
+        let bind = |options: Options, (axis, (size, _)): (&str, _)| options.bind(axis, size);
+        Ok(found.into_iter().fold(options.clone(), bind))
+    }
+
+    /// Gives every axis that is free and not bound yet this size, for looking at a model whatever
+    /// its batch; also says which axes those were.
+    ///
+    /// # Errors
+    /// None today.
+    pub fn bind_rest(&self, options: &Options, size: usize) -> Result<(Options, Vec<String>)> {
+        let mut free = self.module.model(Some(&self.name))?.free_axes();
+        free.retain(|axis| !options.is_bound(axis));
+        let bound = free.iter().fold(options.clone(), |o, axis| o.bind(axis, size));
+        Ok((bound, free))
     }
 
     fn network(&self, kind: Kind) -> Result<Network> {
@@ -114,6 +202,18 @@ impl Model {
             self.name
         ))
     }
+}
+
+/// The names of the axes in a parameter's type.
+fn axes(param: &Param) -> Vec<&str> {
+    let items = param.ty.iter().flat_map(|ty| &ty.axes).flat_map(|brackets| &brackets.left);
+    items
+        .filter_map(|item| match (&item.name, &item.value.node) {
+            (Some(name), _) => Some(name.node.as_str()),
+            (None, ExprKind::Name(name)) => Some(name.as_str()),
+            _ => None,
+        })
+        .collect()
 }
 
 /// One of the graphs of a model, before any size is bound.
@@ -148,11 +248,10 @@ pub trait Source {
 impl Source for Network {
     fn elaborate(&self, options: &Options) -> Result<Elaborated> {
         let model = self.model.module.model(Some(&self.model.name))?;
-        let language = options.language();
-        if matches!(self.kind, Kind::Training | Kind::Validation) && model.training(&language)?.is_none() {
+        if matches!(self.kind, Kind::Training | Kind::Validation) && !self.model.is_trained() {
             return Err(self.model.untrained());
         }
-        Ok(model.elaborate(self.kind, &language)?)
+        Ok(model.elaborate(self.kind, &options.language())?)
     }
 }
 

@@ -62,6 +62,11 @@ impl Options {
         self
     }
 
+    /// Whether [`bind`](Options::bind) has given this key a value.
+    pub fn is_bound(&self, key: &str) -> bool {
+        self.language.bindings.iter().any(|(bound, _)| bound == key)
+    }
+
     /// The number of threads, at least 1. Results do not depend on it.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Options {

@@ -47,15 +47,19 @@ pub struct Memory {
 
 impl Memory {
     pub(crate) fn of(program: &Program, scratch: usize, limit: Option<usize>) -> Memory {
-        let mut memory = Memory { arena: program.arena_bytes + scratch, limit, scratch, ..Memory::default() };
+        let mut memory =
+            Memory { arena: program.arena_bytes + scratch, limit, scratch, ..Memory::default() };
         let ranges = live_ranges(program);
-        memory.bound = scratch + kiln_loops::bound_bytes(program, &ranges).unwrap_or(program.arena_bytes);
+        memory.bound =
+            scratch + kiln_loops::bound_bytes(program, &ranges).unwrap_or(program.arena_bytes);
         let loss = program.buffers.iter().position(|b| b.kind == BufferKind::Output);
         let writes_loss = |k: &kiln_loops::Kernel| {
             let mut found = false;
             kiln_loops::visit(&k.body, &mut |s| {
                 found |= kiln_loops::accesses(s).iter().any(|a| match a.mem {
-                    kiln_loops::Mem::Arg(i) => a.write && Some(k.args[i as usize].0 as usize) == loss,
+                    kiln_loops::Mem::Arg(i) => {
+                        a.write && Some(k.args[i as usize].0 as usize) == loss
+                    }
                     kiln_loops::Mem::Local(_) => false,
                 });
             });

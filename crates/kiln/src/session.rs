@@ -26,7 +26,10 @@ enum State {
     Jit(Box<kiln_jit::Session>),
     Loops(Memory),
     /// By name: inputs, weights and states, and after a run the outputs.
-    Eval { values: BTreeMap<String, Value>, outputs: BTreeMap<String, Value> },
+    Eval {
+        values: BTreeMap<String, Value>,
+        outputs: BTreeMap<String, Value>,
+    },
 }
 
 /// The results of a run, by name.
@@ -58,12 +61,13 @@ impl Index<&str> for Outputs {
 impl Session {
     pub(crate) fn new(compiled: Arc<Compiled>) -> Result<Session> {
         let state = match (&compiled.code, &compiled.reference) {
-            (Some(code), _) => State::Jit(Box::new(code.session().map_err(Error::input)?)),
+            (Some(code), _) => State::Jit(Box::new(code.session()?)),
             (None, None) => {
                 let mut memory = Memory::for_program(&compiled.program).map_err(Error::input)?;
                 for (position, buffer) in compiled.program.buffers.iter().enumerate() {
                     if let BufferKind::Param | BufferKind::State | BufferKind::Slot = buffer.kind {
-                        let zero = Tensor::zeros(buffer.shape.clone(), buffer.dtype).map_err(Error::input)?;
+                        let zero = Tensor::zeros(buffer.shape.clone(), buffer.dtype)
+                            .map_err(Error::input)?;
                         memory.set(BufferId(position as u32), &zero).map_err(Error::defect)?;
                     }
                 }
@@ -97,13 +101,13 @@ impl Session {
             )));
         }
         match &mut self.state {
-            State::Jit(session) => session.set(name, tensor).map_err(Error::defect),
+            State::Jit(session) => Ok(session.set(name, tensor)?),
             State::Loops(memory) => {
                 let id = buffer(&self.compiled, name)?;
                 memory.set(id, tensor).map_err(Error::defect)
             }
             State::Eval { values, .. } => {
-                values.insert(name.to_owned(), value(tensor));
+                values.insert(name.to_owned(), Value::from(tensor));
                 Ok(())
             }
         }
@@ -116,12 +120,13 @@ impl Session {
     pub fn get(&self, name: &str) -> Result<Tensor> {
         let id = buffer(&self.compiled, name)?;
         match &self.state {
-            State::Jit(session) => session.get(name).map_err(Error::defect),
+            State::Jit(session) => Ok(session.get(name)?),
             State::Loops(memory) => Ok(memory.get(id).clone()),
             State::Eval { values, outputs } => {
                 let dtype = self.compiled.program.buffer(id).dtype;
                 let value = outputs.get(name).or_else(|| values.get(name));
-                let value = value.ok_or_else(|| Error::input(format!("`{name}` has no value yet")))?;
+                let value =
+                    value.ok_or_else(|| Error::input(format!("`{name}` has no value yet")))?;
                 value.to_tensor(dtype).map_err(Error::input)
             }
         }
@@ -133,7 +138,7 @@ impl Session {
     /// If the engine fails.
     pub fn step(&mut self) -> Result<()> {
         match &mut self.state {
-            State::Jit(session) => session.run().map_err(Error::defect),
+            State::Jit(session) => Ok(session.run()?),
             State::Loops(memory) => {
                 let interp = Interp::new(&self.compiled.program).map_err(Error::defect)?;
                 interp.run(memory).map_err(Error::defect)
@@ -161,8 +166,8 @@ impl Session {
             }
             self.set(name, tensor)?;
         }
-        let missing = self.compiled.elaborated.inputs.iter();
-        let missing = missing.find(|i| inputs.iter().all(|(name, _)| *name != i.name));
+        let mut needed = self.compiled.elaborated.inputs.iter();
+        let missing = needed.find(|i| inputs.iter().all(|(name, _)| *name != i.name));
         if let Some(missing) = missing {
             return Err(Error::input(format!("the input `{}` is not given", missing.name)));
         }
@@ -176,7 +181,8 @@ impl Session {
     /// If the engine has none.
     pub fn outputs(&self) -> Result<Outputs> {
         let outputs = self.compiled.elaborated.outputs.iter();
-        let all: Result<Vec<_>> = outputs.map(|o| Ok((o.name.clone(), self.get(&o.name)?))).collect();
+        let all: Result<Vec<_>> =
+            outputs.map(|o| Ok((o.name.clone(), self.get(&o.name)?))).collect();
         Ok(Outputs(all?))
     }
 
@@ -187,9 +193,8 @@ impl Session {
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let weights = kiln_train::load_weights(path.as_ref()).map_err(Error::input)?;
         let expected = self.weight_types();
-        kiln_train::match_weights(&expected, &weights).map_err(|e| {
-            Error::input(format!("{}: {e}", path.as_ref().display()))
-        })?;
+        kiln_train::match_weights(&expected, &weights)
+            .map_err(|e| Error::input(format!("{}: {e}", path.as_ref().display())))?;
         self.set_weights(&weights)
     }
 
@@ -234,7 +239,10 @@ impl Session {
     fn expected(&self, name: &str) -> Result<(DType, Shape)> {
         let settable = |b: &&kiln_loops::Buffer| {
             b.name == name
-                && matches!(b.kind, BufferKind::Input | BufferKind::Param | BufferKind::State | BufferKind::Slot)
+                && matches!(
+                    b.kind,
+                    BufferKind::Input | BufferKind::Param | BufferKind::State | BufferKind::Slot
+                )
         };
         match self.compiled.program.buffers.iter().find(settable) {
             Some(buffer) => Ok((buffer.dtype, buffer.shape.clone())),
@@ -243,7 +251,8 @@ impl Session {
     }
 
     fn unknown_input(&self, name: &str) -> Error {
-        let inputs: Vec<&str> = self.compiled.elaborated.inputs.iter().map(|i| i.name.as_str()).collect();
+        let inputs: Vec<&str> =
+            self.compiled.elaborated.inputs.iter().map(|i| i.name.as_str()).collect();
         let near = kiln_graph::nearest(name, inputs.iter().copied());
         let hint = near.map_or(String::new(), |n| format!(", did you mean `{n}`?"));
         Error::input(format!("no input is called `{name}`{hint} (inputs: {})", inputs.join(", ")))
@@ -254,15 +263,6 @@ fn buffer(compiled: &Compiled, name: &str) -> Result<BufferId> {
     let position = compiled.program.buffers.iter().position(|b| b.name == name);
     let position = position.ok_or_else(|| Error::input(format!("nothing is called `{name}`")))?;
     Ok(BufferId(position as u32))
-}
-
-fn value(tensor: &Tensor) -> Value {
-    let data = match tensor.data() {
-        Data::F32(v) => v.iter().map(|&x| f64::from(x)).collect(),
-        Data::I32(v) => v.iter().map(|&x| f64::from(x)).collect(),
-        Data::Bool(v) => v.iter().map(|&x| f64::from(u8::from(x))).collect(),
-    };
-    Value { shape: tensor.shape().clone(), data }
 }
 
 /// Whole numbers as f32, if that is what is wanted.

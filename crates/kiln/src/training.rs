@@ -1,12 +1,14 @@
 //! Training a model: its step, its validation and its initial weights, compiled together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use kiln_graph::InputKind;
+use kiln_lang::Variable;
 use kiln_tensor::Tensor;
 use kiln_train::{Batch, Batches, DataSpec, DataStep, Last, Progress, Report, Scores, Weights};
 
-use crate::{Error, Executable, Model, Options, Result, Session, compile};
+use crate::{Engine, Error, Executable, Model, Options, Result, Session, compile};
 
 /// A model being trained.
 ///
@@ -19,8 +21,6 @@ use crate::{Error, Executable, Model, Options, Result, Session, compile};
 /// ```
 #[derive(Debug)]
 pub struct Training {
-    model: Model,
-    options: Options,
     settings: kiln_lang::Training,
     train: Batches,
     validate: Option<Batches>,
@@ -40,7 +40,8 @@ impl Training {
         let settings = model.settings(options)?;
         let (batch, seed) = (settings.batch, settings.seed);
         let spec = data_spec(model, &settings.data, data)?;
-        let train = Batches::new(spec.load().map_err(Error::input)?, &spec.steps, batch, seed, Last::Drop);
+        let train =
+            Batches::new(spec.load().map_err(Error::input)?, &spec.steps, batch, seed, Last::Drop);
         let train = train.map_err(Error::input)?;
         let validate = match &settings.validate {
             Some(source) => {
@@ -53,17 +54,16 @@ impl Training {
         let options = options.clone().steps_per_epoch(train.per_epoch() as u64);
         let step = compile(&model.training()?, &options)?;
         let mut session = step.session()?;
-        session.set_weights(&initial_weights(model, &options)?)?;
-        Ok(Training {
-            model: model.clone(),
-            options,
-            settings,
-            train,
-            validate,
-            step,
-            session,
-            validation: BTreeMap::new(),
-        })
+        session.set_weights(&initial_values(model, &options)?)?;
+        let mut validation = BTreeMap::new();
+        if let Some(set) = &validate {
+            let (full, rest) = (set.data().len() / batch, set.data().len() % batch);
+            for rows in [batch.min(full * batch), rest].into_iter().filter(|&rows| rows > 0) {
+                let options = options.clone().bind("N", rows);
+                validation.insert(rows, compile(&model.validation()?, &options)?.session()?);
+            }
+        }
+        Ok(Training { settings, train, validate, step, session, validation })
     }
 
     /// The compiled training step.
@@ -102,63 +102,71 @@ impl Training {
     ///
     /// # Errors
     /// As [`Training::fit`]; if a checkpoint cannot be written.
-    pub fn fit_saving(&mut self, output: Option<PathBuf>, progress: &mut dyn Progress) -> Result<Report> {
-        let checkpoint = self.settings.checkpoint.zip(output).map(|(every, path)| kiln_train::Checkpoint {
-            every: every.every,
-            unit: match every.unit {
-                kiln_lang::CheckpointUnit::Epoch => kiln_train::Unit::Epoch,
-                kiln_lang::CheckpointUnit::Step => kiln_train::Unit::Step,
-            },
-            keep: every.keep as usize,
-            path,
-        });
+    pub fn fit_saving(
+        &mut self,
+        output: Option<PathBuf>,
+        progress: &mut dyn Progress,
+    ) -> Result<Report> {
+        let checkpoint =
+            self.settings.checkpoint.zip(output).map(|(every, path)| kiln_train::Checkpoint {
+                every: every.every,
+                unit: match every.unit {
+                    kiln_lang::CheckpointUnit::Epoch => kiln_train::Unit::Epoch,
+                    kiln_lang::CheckpointUnit::Step => kiln_train::Unit::Step,
+                },
+                keep: every.keep as usize,
+                path,
+            });
         let options = kiln_train::Options { epochs: self.settings.epochs, checkpoint };
-        let Training { model, options: compiling, train, validate, session, validation, .. } = self;
-        let mut steps = Steps { model, options: compiling, session, validation };
-        kiln_train::fit(&mut steps, train, validate.as_mut(), &options, progress).map_err(Error::input)
+        let Training { train, validate, session, validation, .. } = self;
+        let mut steps = Steps { session, validation, current: BTreeSet::new() };
+        Ok(kiln_train::fit(&mut steps, train, validate.as_mut(), &options, progress)?)
     }
 }
 
 /// What the training loop calls.
 struct Steps<'a> {
-    model: &'a Model,
-    options: &'a Options,
     session: &'a mut Session,
     validation: &'a mut BTreeMap<usize, Session>,
+    /// Which of the validation sessions have the weights as they are.
+    current: BTreeSet<usize>,
 }
 
+/// What a [`kiln_train::Trainer`] fails with.
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+
 impl kiln_train::Trainer for Steps<'_> {
-    fn train(&mut self, batch: &Batch<'_>) -> std::result::Result<Scores, Box<dyn std::error::Error + Send + Sync>> {
-        self.session.set("image", batch.image)?;
-        self.session.set("label", batch.label)?;
-        self.session.step()?;
-        Ok(scores(self.session)?)
+    fn train(&mut self, batch: &Batch<'_>) -> std::result::Result<Scores, Fault> {
+        self.current.clear();
+        Ok(run(self.session, batch.image, batch.label)?)
     }
 
-    fn validate(&mut self, batch: &Batch<'_>) -> std::result::Result<Scores, Box<dyn std::error::Error + Send + Sync>> {
+    fn validate(&mut self, batch: &Batch<'_>) -> std::result::Result<Scores, Fault> {
         let rows = batch.rows;
-        if !self.validation.contains_key(&rows) {
-            let options = self.options.clone().bind("batch", rows);
-            let session = compile(&self.model.validation()?, &options)?.session()?;
-            self.validation.insert(rows, session);
+        let session = self.validation.get_mut(&rows);
+        let session = session.ok_or_else(|| {
+            Error::defect(format!("no validation of {rows} examples was compiled"))
+        })?;
+        if self.current.insert(rows) {
+            session.set_weights(&self.session.weights()?)?;
         }
-        let session = self.validation.get_mut(&rows).ok_or_else(|| Error::defect("inserted above"))?;
-        session.set_weights(&self.session.weights()?)?;
         if batch.is_full() {
-            session.set("image", batch.image)?;
-            session.set("label", batch.label)?;
-        } else {
-            let (image, label) = batch.trimmed()?;
-            session.set("image", &image)?;
-            session.set("label", &label)?;
+            return Ok(run(session, batch.image, batch.label)?);
         }
-        session.step()?;
-        Ok(scores(session)?)
+        let (image, label) = batch.trimmed()?;
+        Ok(run(session, &image, &label)?)
     }
 
-    fn weights(&self) -> std::result::Result<Weights, Box<dyn std::error::Error + Send + Sync>> {
+    fn weights(&self) -> std::result::Result<Weights, Fault> {
         Ok(self.session.weights()?)
     }
+}
+
+fn run(session: &mut Session, image: &Tensor, label: &Tensor) -> Result<Scores> {
+    session.set("image", image)?;
+    session.set("label", label)?;
+    session.step()?;
+    scores(session)
 }
 
 /// The loss and the metrics of the last run.
@@ -175,20 +183,50 @@ fn scores(session: &Session) -> Result<Scores> {
     Ok(scores)
 }
 
-/// The initial value of every weight and state, as training starts from: a function of the seed.
+/// The initial value of every weight and state of a model, as training starts from: a function of
+/// the seed.
 ///
 /// # Errors
 /// Every mistake in the program.
 pub fn initial_weights(model: &Model, options: &Options) -> Result<Weights> {
-    let mut session = compile(&model.initial()?, options)?.session()?;
-    let outputs = session.run(&[])?;
-    Ok(outputs.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect::<BTreeMap<String, Tensor>>())
+    let (mut values, variables) = initial(model, options)?;
+    for variable in variables.iter().filter(|v| v.kind == InputKind::Slot) {
+        values.remove(&variable.interface.name);
+    }
+    Ok(values)
 }
 
-/// Where a data set is and what is done to it. A relative path of the file is relative to the file.
-fn data_spec(model: &Model, source: &kiln_lang::DataSource, data: Option<&Path>) -> Result<DataSpec> {
+/// As [`initial_weights`], with the states of the optimiser.
+///
+/// # Errors
+/// Every mistake in the program.
+pub fn initial_values(model: &Model, options: &Options) -> Result<Weights> {
+    Ok(initial(model, options)?.0)
+}
+
+/// Always by machine code, so that every engine starts from the same bits.
+fn initial(model: &Model, options: &Options) -> Result<(Weights, Vec<Variable>)> {
+    let executable = compile(&model.initial()?, &options.clone().engine(Engine::Jit))?;
+    let outputs = executable.session()?.run(&[])?;
+    let values = outputs.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+    Ok((values, executable.elaborated().variables.clone()))
+}
+
+/// Where a data set is and what is done to it. The program's paths are relative to its file.
+fn data_spec(
+    model: &Model,
+    source: &kiln_lang::DataSource,
+    data: Option<&Path>,
+) -> Result<DataSpec> {
     let path = match data {
         Some(path) => path.to_path_buf(),
+        None if Path::new(&source.path).is_absolute() => {
+            let place = model.module().sources().place(source.span);
+            return Err(Error::input(format!(
+                "{place}: the path \"{}\" is not relative to the program; give it by --data",
+                source.path
+            )));
+        }
         None => {
             let beside = Path::new(model.module().path()).parent().unwrap_or(Path::new(""));
             beside.join(&source.path)

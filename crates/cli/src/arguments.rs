@@ -1,0 +1,162 @@
+//! Arguments that several verbs take.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use kiln::{Engine, Model, Options, Tensor};
+use kiln_train::Weights;
+
+use crate::failure::Failure;
+
+/// A program, one of its models, and what it is bound to.
+#[derive(Args)]
+pub struct Program {
+    /// The model file
+    pub file: PathBuf,
+    /// The model, if the file has several
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Bind an axis (N=8), a parameter of the model (widths=[64]) or a key of its train section
+    /// (epochs=1, optimizer=adam())
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub set: Vec<(String, String)>,
+    /// Threads; results do not depend on them [default: as many as the machine has cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+impl Program {
+    /// Parses the file and chooses the model.
+    pub fn model(&self) -> Result<Model, Failure> {
+        let module = kiln::lang::Module::parse_file(&self.file).map_err(kiln::Error::from)?;
+        Ok(Model::of(module, self.model.as_deref())?)
+    }
+
+    /// What the command line binds.
+    pub fn options(&self) -> Options {
+        let mut options = Options::default();
+        for (key, value) in &self.set {
+            options = options.bind(key, value);
+        }
+        match self.threads {
+            Some(threads) => options.threads(threads.into()),
+            None => options,
+        }
+    }
+}
+
+/// Where weights come from.
+#[derive(Args)]
+#[group(multiple = false)]
+pub struct Start {
+    /// Weights, a safetensors file
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// The initial weights, as training would start from
+    #[arg(long)]
+    init: bool,
+}
+
+impl Start {
+    /// The weights of a model, which must be exactly these.
+    pub fn weights(
+        &self,
+        model: &Model,
+        options: &Options,
+        expected: &[(String, kiln::DType, kiln::Shape)],
+    ) -> Result<Weights, Failure> {
+        if let Some(path) = &self.weights {
+            let weights = kiln_train::load_weights(path)?;
+            kiln_train::match_weights(expected, &weights)
+                .map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
+            return Ok(weights);
+        }
+        if self.init {
+            return Ok(kiln::initial_weights(model, options)?);
+        }
+        if expected.is_empty() {
+            return Ok(Weights::new());
+        }
+        Err(Failure::input(format!(
+            "the model `{}` has {} weights: give them by --weights FILE, or --init for its initial \
+             ones",
+            model.name(),
+            expected.len()
+        )))
+    }
+}
+
+/// `key=value` with a key.
+pub fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().into(), value.into())),
+        _ => Err("expected KEY=VALUE".into()),
+    }
+}
+
+/// `name=path`.
+pub fn file(text: &str) -> Result<(String, PathBuf), String> {
+    match pair(text) {
+        Ok((name, path)) if !path.is_empty() => Ok((name, path.into())),
+        _ => Err("expected NAME=FILE".into()),
+    }
+}
+
+/// The arrays of `--input name=x.npy`.
+pub fn read_inputs(files: &[(String, PathBuf)]) -> Result<Vec<(&str, Tensor)>, Failure> {
+    let mut inputs: Vec<(&str, Tensor)> = Vec::new();
+    for (name, path) in files {
+        if inputs.iter().any(|(given, _)| given == name) {
+            return Err(Failure::input(format!("the input `{name}` is given twice")));
+        }
+        let tensor = Tensor::read_npy(path).map_err(kiln::Error::from)?;
+        inputs.push((name, tensor));
+    }
+    Ok(inputs)
+}
+
+/// The same, borrowed as sessions take it.
+pub fn borrowed<'a>(inputs: &'a [(&'a str, Tensor)]) -> Vec<(&'a str, &'a Tensor)> {
+    inputs.iter().map(|(name, tensor)| (*name, tensor)).collect()
+}
+
+/// An engine's name.
+pub fn engine(name: &str) -> Result<Engine, String> {
+    let engine = Engine::ALL.into_iter().find(|e| e.name() == name);
+    engine.ok_or_else(|| format!("one of {}", Engine::ALL.map(Engine::name).join(", ")))
+}
+
+/// No text longer than this is read.
+const MAX_TEXT: u64 = 256 << 20;
+
+/// The text of a file, or of standard input for `-`.
+pub fn read_text(path: &Path) -> Result<String, Failure> {
+    let wrong = |e: &dyn std::fmt::Display| {
+        let name =
+            if is_stdin(path) { "standard input".into() } else { path.display().to_string() };
+        Failure::input(format!("cannot read {name}: {e}"))
+    };
+    let mut bytes = Vec::new();
+    if is_stdin(path) {
+        let read = std::io::stdin().lock().take(MAX_TEXT + 1).read_to_end(&mut bytes);
+        read.map_err(|e| wrong(&e))?;
+    } else {
+        // Asked before opening: opening a pipe would wait for its writer.
+        let metadata = std::fs::metadata(path).map_err(|e| wrong(&e))?;
+        if !metadata.is_file() {
+            return Err(wrong(&"it is not a regular file"));
+        }
+        let file = std::fs::File::open(path).map_err(|e| wrong(&e))?;
+        file.take(MAX_TEXT + 1).read_to_end(&mut bytes).map_err(|e| wrong(&e))?;
+    }
+    if bytes.len() as u64 > MAX_TEXT {
+        return Err(wrong(&format!("it is longer than {MAX_TEXT} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|_| wrong(&"it is not text in UTF-8"))
+}
+
+/// Whether a path stands for standard input.
+pub fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}

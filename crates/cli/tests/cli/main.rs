@@ -1,0 +1,7 @@
+//! The command as its users meet it: the binary is run, its output and its files are looked at.
+
+mod process;
+mod refusals;
+mod results;
+mod streams;
+mod training;

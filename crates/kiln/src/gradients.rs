@@ -1,0 +1,389 @@
+//! Gradients against finite differences, in f64.
+//!
+//! For each weight the loss is evaluated at both sides of its value, along random directions (every
+//! element by one step up or down) and for single elements, and the slope is compared with the
+//! gradient that autodiff gives. Where they differ the step is made smaller: a slope that settles on
+//! another value proves the gradient wrong; one that keeps moving has crossed a kink, as of a
+//! rectifier or a maximum, and says nothing, so another direction is tried.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kiln_graph::eval::{Value, evaluate};
+use kiln_graph::{Graph, InputKind};
+use kiln_tensor::{DType, Shape, Tensor};
+
+use crate::compile::differentiated;
+use crate::random::Random;
+use crate::training::initial_values;
+use crate::{Error, Model, Options, Result, Source};
+
+/// Slopes that differ by less than this, relative to the gradient's size, are the same.
+const TOLERANCE: f64 = 1e-5;
+/// Weights of up to so many elements are checked element by element.
+const FULL: usize = 16;
+/// Of larger ones so many random elements, and as many directions, are checked.
+const SAMPLES: usize = 3;
+/// A direction whose slope crosses a kink is replaced so many times.
+const RETRIES: usize = 3;
+/// How far weights are moved from their initial values, of which many are zero or alike.
+const SPREAD: f32 = 0.05;
+
+/// What came of comparing a model's gradients with finite differences.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GradientCheck {
+    /// The loss at which they are compared.
+    pub loss: f64,
+    /// Every weight, in the order of their declarations.
+    pub rows: Vec<GradientRow>,
+}
+
+/// One weight's gradient.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GradientRow {
+    /// The weight.
+    pub name: String,
+    /// Its shape.
+    pub shape: Shape,
+    /// The Euclidean norm of the gradient.
+    pub norm: f64,
+    /// Elements and directions compared.
+    pub compared: usize,
+    /// Those given up, because no step was free of kinks.
+    pub undecided: usize,
+    /// The greatest difference between slope and gradient, relative to the gradient's size.
+    pub error: f64,
+}
+
+impl GradientRow {
+    /// Whether the gradient is right as far as was found.
+    pub fn is_right(&self) -> bool {
+        self.error <= TOLERANCE && (self.compared > 0 || self.shape.elements() == 0)
+    }
+}
+
+impl GradientCheck {
+    /// Whether every gradient is right as far as was found.
+    pub fn is_right(&self) -> bool {
+        self.rows.iter().all(GradientRow::is_right)
+    }
+}
+
+impl fmt::Display for GradientCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.rows.iter().map(|r| r.name.len()).max().unwrap_or(0).max(6);
+        let shape = self.rows.iter().map(|r| r.shape.to_string().len()).max().unwrap_or(0).max(5);
+        writeln!(f, "gradients of the loss {:.6} against finite differences in f64", self.loss)?;
+        writeln!(
+            f,
+            "{:width$}  {:shape$}  {:>9}  {:>8}  {:>9}  {:>10}",
+            "weight", "shape", "norm", "compared", "undecided", "difference"
+        )?;
+        for row in &self.rows {
+            let shown = row.shape.to_string();
+            let verdict = if row.is_right() { "" } else { "  WRONG" };
+            writeln!(
+                f,
+                "{:width$}  {shown:shape$}  {:>9.2e}  {:>8}  {:>9}  {:>10.1e}{verdict}",
+                row.name, row.norm, row.compared, row.undecided, row.error
+            )?;
+        }
+        let wrong = self.rows.iter().filter(|r| !r.is_right()).count();
+        match wrong {
+            0 => write!(f, "all {} gradients are right", self.rows.len()),
+            _ => write!(f, "{wrong} of {} gradients are wrong", self.rows.len()),
+        }
+    }
+}
+
+/// Compares the gradient of every weight with finite differences of the training loss, at the
+/// initial weights moved a little, on a batch of random inputs. Axes that are not bound get size 2.
+///
+/// # Errors
+/// If the model has no train section, every mistake in it, or if it is too large for the reference
+/// evaluator.
+pub fn check_gradients(model: &Model, options: &Options) -> Result<GradientCheck> {
+    let mut options = options.clone().gradients(true);
+    if !options.is_bound("batch") {
+        options = model.bind_rest(&options, 2)?.0;
+    }
+    let elaborated = model.training()?.elaborate(&options)?;
+    let graph = differentiated(&elaborated.graph)?;
+    let subject = Subject::new(&graph, initial_values(model, &options)?)?;
+    let parameters = elaborated.variables.iter().filter(|v| v.kind == InputKind::Param);
+    let names: Vec<&str> = parameters.map(|v| v.interface.name.as_str()).collect();
+
+    let gradients = subject.gradients(graph, &names)?;
+    let mut probes = Vec::new();
+    for (weight, gradient) in gradients.iter().enumerate() {
+        let size = gradient.data.len();
+        let mut random = Random::new(weight as u64);
+        if size <= FULL {
+            probes.extend((0..size).map(|i| (weight, Direction::Element(i))));
+        } else {
+            for _ in 0..SAMPLES {
+                let element = (random.bits() % size as u64) as usize;
+                probes.push((weight, Direction::Element(element)));
+                probes.push((weight, Direction::Signs(random.bits())));
+            }
+        }
+    }
+    let found = subject.compare_all(&names, &gradients, &probes, options.threads)?;
+
+    let mut rows: Vec<GradientRow> = Vec::new();
+    for (name, gradient) in names.iter().zip(&gradients) {
+        rows.push(GradientRow {
+            name: (*name).to_owned(),
+            shape: gradient.shape.clone(),
+            norm: norm(&gradient.data),
+            compared: 0,
+            undecided: 0,
+            error: 0.0,
+        });
+    }
+    for ((weight, _), outcome) in probes.iter().zip(found) {
+        let row = &mut rows[*weight];
+        match outcome {
+            Some(error) => {
+                row.compared += 1;
+                // Not `max`, which would pass over NaN.
+                row.error = if error <= row.error { row.error } else { error };
+            }
+            None => row.undecided += 1,
+        }
+    }
+    Ok(GradientCheck { loss: subject.loss(&subject.values)?, rows })
+}
+
+/// Along what a weight is moved.
+#[derive(Clone, Copy, Debug)]
+enum Direction {
+    /// One element.
+    Element(usize),
+    /// Every element by 1 or -1, a function of the seed.
+    Signs(u64),
+}
+
+impl Direction {
+    /// The weight moved by so much.
+    fn moved(self, weight: &[f64], by: f64) -> Vec<f64> {
+        let mut moved = weight.to_vec();
+        self.each(weight.len(), |i, sign| moved[i] += by * sign);
+        moved
+    }
+
+    /// The slope that a gradient foretells.
+    fn slope(self, gradient: &[f64]) -> f64 {
+        let mut slope = 0.0;
+        self.each(gradient.len(), |i, sign| slope += gradient[i] * sign);
+        slope
+    }
+
+    fn each(self, size: usize, mut f: impl FnMut(usize, f64)) {
+        match self {
+            Direction::Element(i) => f(i, 1.0),
+            Direction::Signs(seed) => {
+                let mut random = Random::new(seed);
+                (0..size).for_each(|i| f(i, if random.bits() >> 63 == 0 { 1.0 } else { -1.0 }));
+            }
+        }
+    }
+}
+
+/// A loss as a function of weights.
+struct Subject {
+    /// The graph with the loss as its only result.
+    graph: Graph,
+    /// Everything it reads.
+    values: BTreeMap<String, Value>,
+}
+
+impl Subject {
+    fn new(graph: &Graph, weights: BTreeMap<String, Tensor>) -> Result<Subject> {
+        let mut random = Random::new(0);
+        let mut values = BTreeMap::new();
+        for id in graph.inputs() {
+            let Some((name, kind)) = graph.input(id) else { continue };
+            let ty = &graph[id].ty;
+            let tensor = match (kind, weights.get(name)) {
+                (InputKind::Data, _) | (_, None) => random.tensor(ty.dtype, &ty.shape)?,
+                (_, Some(value)) => value.clone(),
+            };
+            let mut value = Value::from(&tensor);
+            if kind == InputKind::Param && ty.dtype == DType::F32 {
+                let mut moved = || f64::from(SPREAD * (2.0 * random.uniform() - 1.0));
+                value.data.iter_mut().for_each(|x| *x += moved());
+            }
+            values.insert(name.to_owned(), value);
+        }
+        let mut graph = graph.clone();
+        graph.outputs.retain(|(name, _)| name == "loss");
+        graph.updates.clear();
+        Ok(Subject { graph, values })
+    }
+
+    fn loss(&self, values: &BTreeMap<String, Value>) -> Result<f64> {
+        let evaluation = evaluate(&self.graph, values).map_err(Error::input)?;
+        let loss = evaluation.outputs.get("loss").and_then(|v| v.data.first().copied());
+        loss.ok_or_else(|| Error::defect("a training graph without a loss"))
+    }
+
+    /// What autodiff gives, for each of the weights.
+    fn gradients(&self, mut graph: Graph, names: &[&str]) -> Result<Vec<Value>> {
+        graph.outputs.retain(|(name, _)| name.starts_with("grad."));
+        graph.updates.clear();
+        let mut outputs = evaluate(&graph, &self.values).map_err(Error::input)?.outputs;
+        let gradients = names.iter().map(|name| {
+            let gradient = outputs.remove(&format!("grad.{name}"));
+            gradient.ok_or_else(|| Error::defect(format!("no gradient of `{name}`")))
+        });
+        gradients.collect()
+    }
+
+    /// Compares along every direction; the answers are in the order of the probes.
+    fn compare_all(
+        &self,
+        names: &[&str],
+        gradients: &[Value],
+        probes: &[(usize, Direction)],
+        threads: usize,
+    ) -> Result<Vec<Option<f64>>> {
+        let next = AtomicUsize::new(0);
+        let found: Mutex<Vec<(usize, Result<Option<f64>>)>> = Mutex::new(Vec::new());
+        let work = || {
+            let mut values = self.values.clone();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(&(weight, direction)) = probes.get(at) else { break };
+                let outcome =
+                    self.decide(&mut values, names[weight], &gradients[weight].data, direction);
+                found.lock().unwrap_or_else(|e| e.into_inner()).push((at, outcome));
+            }
+        };
+        std::thread::scope(|scope| {
+            (1..threads.min(probes.len())).for_each(|_| drop(scope.spawn(work)));
+            work();
+        });
+        let mut found = found.into_inner().unwrap_or_else(|e| e.into_inner());
+        found.sort_by_key(|(at, _)| *at);
+        found.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    /// The difference along a direction, or along others if it crosses a kink.
+    fn decide(
+        &self,
+        values: &mut BTreeMap<String, Value>,
+        name: &str,
+        gradient: &[f64],
+        direction: Direction,
+    ) -> Result<Option<f64>> {
+        let (mut direction, mut random) = (direction, Random::new(gradient.len() as u64));
+        for _ in 0..=RETRIES {
+            if let Some(error) = self.compare(values, name, gradient, direction)? {
+                return Ok(Some(error));
+            }
+            direction = match direction {
+                Direction::Signs(seed) => Direction::Signs(seed ^ random.bits()),
+                Direction::Element(_) if gradient.len() <= FULL => break,
+                Direction::Element(_) => {
+                    Direction::Element((random.bits() % gradient.len() as u64) as usize)
+                }
+            };
+        }
+        Ok(None)
+    }
+
+    /// The difference between slope and gradient along a direction, relative to the gradient's
+    /// size; nothing if the slope depends on the step.
+    fn compare(
+        &self,
+        values: &mut BTreeMap<String, Value>,
+        name: &str,
+        gradient: &[f64],
+        direction: Direction,
+    ) -> Result<Option<f64>> {
+        let weight = self.values[name].data.clone();
+        let foretold = direction.slope(gradient);
+        let elements = (weight.len() as f64).sqrt();
+        let rms = (norm(&weight) / elements).max(0.01);
+        let (mut step, typical) = match direction {
+            Direction::Element(_) => (1e-4 * rms, norm(gradient) / elements),
+            Direction::Signs(_) => (1e-6 * rms, norm(gradient)),
+        };
+        let size = foretold.abs().max(typical).max(1e-8);
+        let mut before = f64::INFINITY;
+        for _ in 0..3 {
+            let slope = self.slope(values, name, &weight, direction, step)?;
+            let error = (slope - foretold).abs() / size;
+            let settled = (slope - before).abs() <= 0.1 * (slope - foretold).abs();
+            // A slope that is no number will not become one.
+            if error <= TOLERANCE || settled || slope.is_nan() {
+                return Ok(Some(error));
+            }
+            (before, step) = (slope, step / 8.0);
+        }
+        Ok(None)
+    }
+
+    /// The slope of the loss by central differences.
+    fn slope(
+        &self,
+        values: &mut BTreeMap<String, Value>,
+        name: &str,
+        weight: &[f64],
+        direction: Direction,
+        step: f64,
+    ) -> Result<f64> {
+        let mut at = |by: f64| {
+            if let Some(value) = values.get_mut(name) {
+                value.data = direction.moved(weight, by);
+            }
+            self.loss(values)
+        };
+        let (up, down) = (at(step)?, at(-step)?);
+        if let Some(value) = values.get_mut(name) {
+            value.data = weight.to_vec();
+        }
+        Ok((up - down) / (2.0 * step))
+    }
+}
+
+fn norm(x: &[f64]) -> f64 {
+    x.iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(loss: &str) -> Model {
+        let text = format!(
+            "model m(image: f32[N, C=1, H=8, W=8]) {{ \
+               y = image |> conv(2, 3) as conv |> relu |> max_pool(2) |> flatten |> linear(3) as fc \
+               return y \
+             }} \
+             train m {{ data = digits(\"d.csv\", split=\"train\") loss = {loss} optimizer = sgd(lr=0.1) }}"
+        );
+        crate::parse(&text, "m.kiln").expect("a well-formed program")
+    }
+
+    #[test]
+    fn right_gradients_pass_through_kinks() {
+        let check = check_gradients(&model("cross_entropy(y, data.label)"), &Options::default());
+        let check = check.expect("it evaluates");
+        assert!(check.is_right(), "{check}");
+        assert_eq!(check.rows.len(), 4);
+        assert!(check.rows.iter().all(|r| r.compared >= 2 && r.norm > 0.0), "{check}");
+    }
+
+    #[test]
+    fn a_gradient_that_leaves_something_out_is_found() {
+        // `stop_gradient` hides the square's second factor from autodiff.
+        let check = check_gradients(&model("mean(y * stop_gradient(y))"), &Options::default());
+        let check = check.expect("it evaluates");
+        assert!(!check.is_right(), "{check}");
+        assert!(check.to_string().contains("WRONG"), "{check}");
+    }
+}
