@@ -16,8 +16,17 @@ type Unknown = (i128, i128, i128);
 /// counts `p`. Counters after `p` are those of the loop's body: each iteration has its own.
 pub(crate) fn disjoint(counters: &Counters, p: Slot, a: &Linear, b: &Linear) -> bool {
     // The short way for most pairs of an array whose rows are shared out.
-    let (a_tied, b_tied) = (tied(counters, p, a), tied(counters, p, b));
-    by_variable(counters, p, &a_tied, &b_tied) || by_chunks(counters, p, a, b)
+    // A variable over chunks of a range within the body counts from its chunk, or over the range.
+    let by_variable = |whole: bool| {
+        let [a, b] = [a, b].map(|e| tied(counters, p, e, whole));
+        by_variable(counters, p, &a, &b, whole)
+    };
+    by_variable(false) || by_chunks(counters, p, a, b) || by_variable(true)
+}
+
+/// The start of a counter of the body, unless it counts over the whole range.
+fn start(counters: &Counters, p: Slot, slot: Slot, whole: bool) -> Option<Slot> {
+    counters.get(slot).start.filter(|&start| !whole || start <= p)
 }
 
 /// Whether different iterations in different places of one index can coincide: no two values of
@@ -40,7 +49,8 @@ fn inner(e: &Linear, first: Slot) -> impl Iterator<Item = (Slot, i128)> + '_ {
     e.terms.iter().copied().filter(move |t| t.0 >= first)
 }
 
-/// An index with the chunk variables of the loop's body replaced by start and distance.
+/// An index with the chunk variables of the loop's body replaced by start and distance; with
+/// `whole` those whose chunks are the body's own stay, and their distance is their value.
 struct Tied {
     constant: i128,
     /// Of counters up to the loop's, by value.
@@ -49,13 +59,13 @@ struct Tied {
     distances: Linear,
 }
 
-fn tied(counters: &Counters, p: Slot, e: &Linear) -> Tied {
+fn tied(counters: &Counters, p: Slot, e: &Linear, whole: bool) -> Tied {
     let mut rest = e.clone();
     let mut distances = Linear::default();
     while let Some(&(slot, c)) = rest.terms.last().filter(|t| t.0 > p) {
         rest.terms.pop();
         distances.terms.push((slot, c));
-        if let Some(start) = counters.get(slot).start {
+        if let Some(start) = start(counters, p, slot, whole) {
             rest.add(start, c);
         }
     }
@@ -63,7 +73,7 @@ fn tied(counters: &Counters, p: Slot, e: &Linear) -> Tied {
     Tied { constant: rest.constant, values: rest, distances }
 }
 
-fn by_variable(counters: &Counters, p: Slot, a: &Tied, b: &Tied) -> bool {
+fn by_variable(counters: &Counters, p: Slot, a: &Tied, b: &Tied, whole: bool) -> bool {
     let mut unknowns = Vec::new();
     for (slot, c) in a.values.minus(&b.values).terms {
         if slot != p {
@@ -75,7 +85,10 @@ fn by_variable(counters: &Counters, p: Slot, a: &Tied, b: &Tied) -> bool {
     slots.sort_unstable();
     slots.dedup();
     for slot in slots {
-        let counter = counters.get(slot);
+        let mut counter = counters.get(slot);
+        if counter.start != start(counters, p, slot, whole) {
+            (counter.reach, counter.step) = (counter.last, 1);
+        }
         let n = counter.reach / counter.step;
         let (x, y) = (a.distances.coefficient(slot), b.distances.coefficient(slot));
         if x == y {
