@@ -12,6 +12,7 @@
 mod random;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use kiln_graph::eval::{Value, evaluate};
 use kiln_graph::op::{Lower, Reduction};
@@ -34,6 +35,8 @@ const RUNS: u64 = 3;
 const RUN: usize = 1024;
 /// Threads of a team.
 const THREADS: usize = 3;
+/// Time to make one failing case smaller.
+const SHRINKING: Duration = Duration::from_secs(10);
 /// How far beyond the disturbed runs an engine may be.
 const MARGIN: f64 = 8.0;
 
@@ -433,12 +436,9 @@ fn shrink(mut case: Case, config: &Config, stage: &'static str) -> Case {
             case = expanded;
         }
     }
-    let mut tries = 600;
+    let end = Instant::now() + SHRINKING;
     loop {
-        let better = smaller(&case).find(|smaller| {
-            tries -= 1;
-            tries > 0 && still(smaller)
-        });
+        let better = smaller(&case).find(|smaller| Instant::now() < end && still(smaller));
         match better {
             Some(better) => case = better,
             None => return case,

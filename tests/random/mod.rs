@@ -129,15 +129,14 @@ const TAME: f64 = 50.0;
 impl<'b> Growth<'b> {
     fn new(b: &'b Builder, seed: u64) -> Growth<'b> {
         let mut random = Random::new(seed);
-        let large = random.one_in(25);
+        let large = random.one_in(16);
         let operators = if large { random.within(1, 6) } else { random.within(1, 36) };
         let most = if large { 80_000 } else { 1_000 };
         let most_products = if large { 1_000_000 } else { 60_000 };
         let (pool, values, inputs) = (Vec::new(), Vec::new(), Inputs::new());
         let mut growth = Growth { b, random, pool, values, inputs, most, most_products, operators };
         if large {
-            let dims = growth.large_shape();
-            growth.fresh(DType::F32, &dims);
+            growth.begin_large();
         }
         growth
     }
@@ -254,14 +253,24 @@ impl<'b> Growth<'b> {
         self.push(self.b.constant(tensor), true)
     }
 
-    /// Some value of the pool that fits; later ones are likelier.
+    /// Some value of the pool that fits; later ones, and those that nothing reads yet, are likelier.
     fn pick(&mut self, fits: impl Fn(&Item<'b>) -> bool) -> Option<Item<'b>> {
         let found: Vec<Item<'b>> = self.pool.iter().copied().filter(fits).collect();
         if found.is_empty() {
             return None;
         }
+        let unread = self.unread(&found);
+        if !unread.is_empty() && self.random.one_in(2) {
+            return Some(self.random.of(&unread));
+        }
         let at = self.random.below(found.len()).max(self.random.below(found.len()));
         Some(found[at])
+    }
+
+    /// Those among the items that nothing reads yet.
+    fn unread(&self, items: &[Item<'b>]) -> Vec<Item<'b>> {
+        let is_unread = |i: &&Item<'b>| self.b.inspect(|g| g.users(i.var.id()).is_empty());
+        items.iter().filter(is_unread).copied().collect()
     }
 
     fn pick_dtype(&mut self, dtype: DType) -> Option<Item<'b>> {
@@ -308,7 +317,12 @@ impl<'b> Growth<'b> {
     /// Results, gradients and next values.
     fn finish(&mut self) {
         let mut results = vec![*self.pool.last().expect("the pool begins with inputs")];
-        for _ in 0..self.random.below(4) {
+        for item in self.unread(&self.pool.clone()) {
+            if !self.random.one_in(3) {
+                results.push(item);
+            }
+        }
+        for _ in 0..self.random.below(3) {
             results.push(self.pick(|_| true).expect("the pool is not empty"));
         }
         for (i, item) in results.iter().enumerate() {

@@ -10,9 +10,11 @@ type Step<'b> = fn(&mut Growth<'b>) -> Option<()>;
 impl<'b> Growth<'b> {
     /// Adds operators to the pool; may find nothing to work on.
     pub(super) fn step(&mut self) {
-        let steps: [Step<'b>; 30] = [
+        let steps: [Step<'b>; 32] = [
             Growth::unary,
             Growth::unary,
+            Growth::unary,
+            Growth::binary,
             Growth::binary,
             Growth::binary,
             Growth::binary,
@@ -44,6 +46,35 @@ impl<'b> Growth<'b> {
         ];
         // Nothing to do is no failure.
         let _: Option<()> = self.random.of(&steps)(self);
+    }
+
+    /// What is cut into chunks when it is lowered: a large array, a product of large matrices, one
+    /// of great depth, a convolution of many channels.
+    pub(super) fn begin_large(&mut self) {
+        let kind = self.random.below(5);
+        let mut size = |low, high| self.random.within(low, high);
+        match kind {
+            0 | 1 => {
+                let dims = self.large_shape();
+                self.fresh(DType::F32, &dims);
+            }
+            2 | 3 => {
+                let [b, m, k, n] = match kind {
+                    2 => [size(1, 2), size(48, 120), size(16, 64), size(16, 70)],
+                    _ => [size(1, 2), size(1, 9), 64 * size(32, 48), size(1, 9)],
+                };
+                let x = self.fresh(DType::F32, &[b, m, k]).var;
+                let w = self.fresh(DType::F32, &[b, k, n]).var;
+                self.push(x.dot(w), false);
+            }
+            _ => {
+                let [n, c, o, h, w] =
+                    [size(1, 3), size(1, 6), size(4, 20), size(8, 16), size(8, 16)];
+                let image = self.fresh(DType::F32, &[n, c, h, w]).var;
+                let kernel = self.fresh(DType::F32, &[o, c, 3, 3]).var;
+                self.push(image.conv(kernel, [1, 1], [1, 1], [1, 1], 1), false);
+            }
+        }
     }
 
     fn leaf(&mut self) -> Option<()> {
