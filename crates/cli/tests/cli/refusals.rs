@@ -129,7 +129,7 @@ fn data_sets_that_are_not() {
     refused(&["train", LENET], &["dsl/models/data/mnist"]);
     let absolute = fs::read_to_string(file(LENET)).expect("a model");
     let absolute = folder.write("a.kiln", absolute.replace("data/mnist", "/etc"));
-    refused(&["train", &absolute], &["a.kiln:12", "/etc", "--data"]);
+    refused(&["train", &absolute], &["a.kiln:13", "/etc", "--data"]);
 
     let header = |magic: u8, dims: &[u32]| {
         let mut bytes = vec![0, 0, 8, magic];
