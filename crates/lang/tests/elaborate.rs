@@ -79,7 +79,8 @@ fn models_have_their_weights_and_graphs() {
 
 #[test]
 fn lenet_names_its_weights_as_pytorch_does() {
-    let e = elaborate(&model_file("lenet"), Kind::Training, &Options::default());
+    let options = Options::default().bind("batch", 16).bind("epochs", 3).bind("seed", 7);
+    let e = elaborate(&model_file("lenet"), Kind::Training, &options);
     let expected = [
         "conv1.weight",
         "conv1.bias",
@@ -99,7 +100,7 @@ fn lenet_names_its_weights_as_pytorch_does() {
     assert_eq!(shape("conv2.weight"), [50, 20, 5, 5]);
     assert_eq!(shape("fc1.weight"), [500, 800]);
     let training = e.training.unwrap();
-    assert_eq!((training.batch, training.epochs, training.seed), (128, 10, 42));
+    assert_eq!((training.batch, training.epochs, training.seed), (16, 3, 7));
     assert_eq!(training.memory, Some(64 << 20));
     assert_eq!(training.data.kind.name, "mnist");
     assert_eq!(training.data.steps, [DataStep::Shuffle, DataStep::Scale(1.0 / 255.0)]);

@@ -175,3 +175,11 @@ fn spans_cover_what_they_name() {
         body.iter().map(|s| &text[s.span.start as usize..s.span.end as usize]).collect();
     assert_eq!(spans, ["y = x", "return y"]);
 }
+
+#[test]
+fn the_library_is_in_the_house_style() {
+    for (name, text) in kiln_lang::STD {
+        assert_eq!(format(text, name).unwrap_or_else(|e| panic!("{e}")), text, "{name}");
+        assert_eq!(good(&print(&good(text))), good(text), "{name}");
+    }
+}
