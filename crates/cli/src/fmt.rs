@@ -1,6 +1,6 @@
 //! `kiln fmt`: the formatter.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kiln::lang::format::format;
@@ -44,7 +44,7 @@ impl Fmt {
         Err(last)
     }
 
-    fn file(&self, path: &PathBuf) -> Result<(), Failure> {
+    fn file(&self, path: &Path) -> Result<(), Failure> {
         let text = read_text(path)?;
         let name = if is_stdin(path) { "<stdin>".into() } else { path.display().to_string() };
         let formatted = format(&text, &name).map_err(kiln::Error::from)?;
