@@ -276,21 +276,6 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                 }
             }
         }
-        // Whoever runs the graph asks for inputs, weights and results by name alone.
-        let taken = |name: &String| {
-            self.kind != Kind::Init
-                && (self.inputs.contains_key(name)
-                    || self.variables.iter().any(|v| v.name == *name))
-        };
-        if let Some((name, _)) = outputs.iter().find(|(name, _)| taken(name)) {
-            let d = Diagnostic::new(
-                Code::Name,
-                format!("a result is called `{name}`, as is an input or weight"),
-            )
-            .label(name_span(self.module.definition(id)), "of this model")
-            .help(format!("give it a name of its own:  result = {name}  return result"));
-            return self.fail(d);
-        }
         let mut names: Vec<&str> = outputs.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|w| w[0] == w[1]) {
@@ -306,6 +291,23 @@ impl<'a, 'b> Elaborator<'a, 'b> {
             self.builder.output(name, t.var);
         }
         self.check_bytes(id)?;
+        // Whoever runs the graph asks for inputs, weights and results by name alone.
+        let taken = |name: &String| {
+            self.kind != Kind::Init
+                && (self.inputs.contains_key(name)
+                    || self.variables.iter().any(|v| v.name == *name))
+        };
+        if self.errors.is_empty()
+            && let Some((name, _)) = outputs.iter().find(|(name, _)| taken(name))
+        {
+            let d = Diagnostic::new(
+                Code::Name,
+                format!("a result is called `{name}`, as is an input or weight"),
+            )
+            .label(name_span(self.module.definition(id)), "of this model")
+            .help(format!("give it a name of its own:  result = {name}  return result"));
+            return self.fail(d);
+        }
         let inputs = if self.kind == Kind::Init { BTreeMap::new() } else { self.inputs.clone() };
         let variable = |v: &super::variable::Declared<'b>| Variable {
             interface: interface(&v.name, &v.input),
