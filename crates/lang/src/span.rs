@@ -70,7 +70,7 @@ impl Source {
 pub struct Sources(Vec<Arc<Source>>);
 
 impl Sources {
-    /// Adds a file. `text` must be shorter than 4 GiB, which [`crate::load`] sees to.
+    /// Adds a file. `text` must be shorter than 4 GiB, which the loader sees to.
     pub fn add(&mut self, name: &str, text: &str) -> FileId {
         let starts =
             text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i as u32 + 1);

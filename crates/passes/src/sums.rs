@@ -1,7 +1,7 @@
 //! `sums`: long sums are cut into short ones, so that rounding errors grow with the length of a
 //! run and not of the whole.
 //!
-//! Each loop of a reduction gets an accumulator of its own, and a loop longer than [`RUN`] is cut
+//! Each loop of a reduction gets an accumulator of its own, and a loop longer than `RUN` is cut
 //! into runs. (Higham 1993, "The accuracy of floating point summation": blocked summation.)
 
 use std::collections::HashSet;
