@@ -1,10 +1,8 @@
 //! Random graphs through every engine, with every pass and without each: whatever is left out, the
 //! meaning stays.
 //!
-//! The reference is the evaluator in f64 on the graph as it was made, gradients expanded. How far
-//! f32 may be from it is estimated on the same graph: several more runs disturb each operator that
-//! rounds by what it may lose (for sums: by the sum of magnitudes), and what that moves a result by,
-//! with a margin, is what an engine may be off. Whole numbers, truth values and data that is only
+//! The reference is the evaluator in f64 on the graph as it was made, gradients expanded, with an
+//! estimate of how far f32 may be from it. Whole numbers, truth values and data that is only
 //! moved have no such operator above them, so they must agree bit for bit.
 //!
 //! `KILN_RANDOM_GRAPHS=100000` makes a long run of it, `KILN_RANDOM_SEED=17` runs one seed.
@@ -12,37 +10,23 @@
 mod random;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 
-use kiln_graph::eval::{Value, evaluate};
-use kiln_graph::op::{Lower, Reduction};
-use kiln_graph::ops::{self, OPS};
-use kiln_graph::{Graph, NodeId, rebuild};
+use kiln_graph::Graph;
+use kiln_graph::eval::Value;
+use kiln_graph::ops::OPS;
 use kiln_jit::{Executable, Options, Session};
-use kiln_loops::{BufferId, BufferKind, Fold, Memory, Program};
+use kiln_loops::{BufferId, BufferKind, Memory, Program};
 use kiln_passes::{GRAPH_PASSES, Notes, PROGRAM_PASSES, Pass, autodiff, lower};
-use kiln_tensor::{DType, Data, Tensor};
+use kiln_tensor::{Data, Tensor};
 
-use random::{Case, Inputs, Random};
+use random::reference::{EPSILON, Reference, Results, Tolerance, distance, reference};
+use random::shrink::{shrink, without_unread};
+use random::{Case, Inputs};
 
-/// The rounding error of one operation, relative.
-const EPSILON: f64 = 1.0 / (1 << 24) as f64;
-/// Roundings that one disturbed operator stands for.
-const ROUNDINGS: f64 = 4.0;
-/// Disturbed runs.
+/// Disturbed runs of the reference.
 const RUNS: u64 = 3;
-/// Terms that are added up in a row, where long sums are cut.
-const RUN: usize = 1024;
 /// Threads of a team.
 const THREADS: usize = 3;
-/// Time to make one failing case smaller.
-const SHRINKING: Duration = Duration::from_secs(10);
-/// How far beyond the disturbed runs an engine may be.
-const MARGIN: f64 = 8.0;
-
-/// Values by the name of the output, or of the input whose next value it is after `<- `.
-type Results = BTreeMap<String, Value>;
-
 /// Which passes run.
 #[derive(Clone)]
 struct Config {
@@ -77,169 +61,6 @@ struct Failure {
 
 fn at<T, E: std::fmt::Display>(stage: &'static str, result: Result<T, E>) -> Result<T, Failure> {
     result.map_err(|e| Failure { stage, message: e.to_string() })
-}
-
-/// The results of a graph without gradients to expand: exact, and how far each may be off.
-struct Reference {
-    results: Results,
-    tolerance: Tolerance,
-    /// Where long sums are not cut into runs.
-    serial: Tolerance,
-}
-
-type Tolerance = BTreeMap<String, f64>;
-
-fn reference(graph: &Graph, inputs: &Inputs, runs: u64) -> Result<Reference, Failure> {
-    let evaluation = at("eval", evaluate(graph, inputs))?;
-    let mut results: Results = evaluation.outputs;
-    results.extend(evaluation.updates.into_iter().map(|(name, v)| (format!("<- {name}"), v)));
-    let exact = disturbed(graph, inputs, None);
-    let [short, serial] = [RUN, usize::MAX].map(|run| {
-        let scales: Vec<Option<f64>> = graph.ids().map(|id| scale(graph, id, run)).collect();
-        scales
-    });
-    let sums = magnitudes(graph, &exact, &short);
-    let tolerance = tolerance(graph, inputs, &exact, &sums, &short, runs);
-    let serial = match serial == short {
-        true => tolerance.clone(),
-        false => self::tolerance(graph, inputs, &exact, &sums, &serial, runs),
-    };
-    Ok(Reference { results, tolerance, serial })
-}
-
-/// What disturbed runs move each result by.
-fn tolerance(
-    graph: &Graph,
-    inputs: &Inputs,
-    exact: &[Value],
-    sums: &[Option<Value>],
-    scales: &[Option<f64>],
-    runs: u64,
-) -> Tolerance {
-    let mut tolerance = Tolerance::new();
-    let named: Vec<(String, NodeId)> = names(graph);
-    for run in 0..runs {
-        let noise = Noise { random: Random::new(run), scales, sums };
-        let values = disturbed(graph, inputs, Some(noise));
-        for (name, id) in &named {
-            let (a, b) = (&exact[id.index()], &values[id.index()]);
-            let off = a.data.iter().zip(&b.data).map(|(a, b)| distance(*a, *b)).fold(0.0, f64::max);
-            let most = a.data.iter().map(|x| x.abs()).filter(|x| x.is_finite()).fold(0.0, f64::max);
-            // What no operator disturbs is exact.
-            let least = if off > 0.0 { EPSILON * most + 1e-30 } else { 0.0 };
-            let slot = tolerance.entry(name.clone()).or_default();
-            *slot = slot.max(MARGIN * (off + least));
-        }
-    }
-    tolerance
-}
-
-/// The results' names and nodes.
-fn names(graph: &Graph) -> Vec<(String, NodeId)> {
-    let next = graph.updates.iter().map(|u| {
-        let name = graph.input(u.input).map_or("", |i| i.0);
-        (format!("<- {name}"), u.value)
-    });
-    graph.outputs.iter().cloned().chain(next).collect()
-}
-
-/// How far apart two numbers are; equal infinities and NaNs are not.
-fn distance(a: f64, b: f64) -> f64 {
-    if a == b || (a.is_nan() && b.is_nan()) {
-        return 0.0;
-    }
-    let d = (a - b).abs();
-    if d.is_nan() { f64::INFINITY } else { d }
-}
-
-/// The roundings of a node that has any, in units of what [`magnitudes`] says, if sums are cut into
-/// runs of this many terms.
-fn scale(graph: &Graph, id: NodeId, run: usize) -> Option<f64> {
-    // Errors of a run mostly cancel, unless it is so long that its sum outgrows the terms.
-    let of_sum = |terms: usize| {
-        let drift = if terms.min(run) > RUN { terms as f64 / 4.0 } else { 0.0 };
-        ROUNDINGS + (terms.min(run) as f64).sqrt() + drift
-    };
-    const EXACT: [&str; 12] = [
-        "neg", "abs", "floor", "ceil", "round", "maximum", "minimum", "select", "detach", "not",
-        "and", "or",
-    ];
-    let node = &graph[id];
-    if node.ty.dtype != DType::F32 {
-        return None;
-    }
-    match node.op.lower {
-        Lower::Map(_) if EXACT.contains(&node.op.name) => None,
-        // Whole numbers beyond 2^24 do not occur where they are cast.
-        Lower::Map(_) if node.op == &ops::CAST => None,
-        Lower::Map(_) => Some(ROUNDINGS),
-        Lower::Reduce(_, Reduction::Fold(Fold::Max | Fold::Min) | Reduction::ArgMax) => None,
-        Lower::Reduce(f, _) | Lower::Contract(f) => {
-            let terms: usize = graph.with_view(id, f).reduced.iter().product();
-            Some(of_sum(terms))
-        }
-        Lower::Scatter(_) => {
-            let added = graph[*graph.operands(id).last()?].ty.shape.elements();
-            Some(of_sum(added))
-        }
-        _ => None,
-    }
-}
-
-/// For nodes that sum up: the same sums of absolute values.
-fn magnitudes(graph: &Graph, values: &[Value], scales: &[Option<f64>]) -> Vec<Option<Value>> {
-    let sums = |id: NodeId| {
-        let adds = matches!(
-            graph[id].op.lower,
-            Lower::Reduce(..) | Lower::Contract(_) | Lower::Scatter(_)
-        );
-        if scales[id.index()].is_none() || !adds {
-            return None;
-        }
-        let absolute = |&o: &NodeId| {
-            let v = &values[o.index()];
-            match graph[o].ty.dtype {
-                DType::F32 => Value { data: v.data.iter().map(|x| x.abs()).collect(), ..v.clone() },
-                _ => v.clone(),
-            }
-        };
-        let operands: Vec<Value> = graph.operands(id).iter().map(absolute).collect();
-        let operands: Vec<&Value> = operands.iter().collect();
-        Some(graph.with_view(id, |view| (graph[id].op.eval)(view, &operands)))
-    };
-    graph.ids().map(sums).collect()
-}
-
-/// What disturbs an evaluation.
-struct Noise<'a> {
-    random: Random,
-    scales: &'a [Option<f64>],
-    sums: &'a [Option<Value>],
-}
-
-/// The value of every node.
-fn disturbed(graph: &Graph, inputs: &Inputs, mut noise: Option<Noise<'_>>) -> Vec<Value> {
-    let mut values: Vec<Value> = Vec::with_capacity(graph.len());
-    for id in graph.ids() {
-        if let Some((name, _)) = graph.input(id) {
-            values.push(inputs[name].clone());
-            continue;
-        }
-        let operands = graph.operands(id);
-        let x: Vec<&Value> = operands.iter().map(|o| &values[o.index()]).collect();
-        let mut value = graph.with_view(id, |view| (graph[id].op.eval)(view, &x));
-        if let Some(Noise { random, scales, sums }) = &mut noise
-            && let Some(scale) = scales[id.index()]
-        {
-            let sum = sums[id.index()].as_ref();
-            for (i, x) in value.data.iter_mut().enumerate() {
-                let magnitude = sum.map_or(x.abs(), |s| s.data[i]);
-                *x += EPSILON * scale * magnitude * random.signed();
-            }
-        }
-        values.push(value);
-    }
-    values
 }
 
 /// The graph with gradients expanded.
@@ -371,9 +192,16 @@ fn check(
         if !machine_code {
             return Ok(());
         }
-        let session = execute(&program, inputs, 1)?;
-        let found = |id| session.get(id).unwrap_or_else(|e| panic!("{e}"));
-        compare("compiled", &program, inputs, expected, &found)?;
+        let mut session = execute(&program, inputs, 1)?;
+        compare("compiled", &program, inputs, expected, &|id| {
+            session.get(id).unwrap_or_else(|e| panic!("{e}"))
+        })?;
+        // What an earlier run left behind matters only where it is meant to.
+        set_inputs(&mut session, &program, inputs)?;
+        at("again", session.run())?;
+        compare("again", &program, inputs, expected, &|id| {
+            session.get(id).unwrap_or_else(|e| panic!("{e}"))
+        })?;
         let team = execute(&program, inputs, THREADS)?;
         for id in (0..program.buffers.len() as u32).map(BufferId) {
             let kind = &program.buffer(id).kind;
@@ -399,6 +227,12 @@ fn execute(program: &Program, inputs: &Inputs, threads: usize) -> Result<Session
     let options = Options { threads, ..at("compile", Options::detect())? };
     let executable = at("compile", Executable::compile(program, &options))?;
     let mut session = at("compiled", executable.session())?;
+    set_inputs(&mut session, program, inputs)?;
+    at("compiled", session.run())?;
+    Ok(session)
+}
+
+fn set_inputs(session: &mut Session, program: &Program, inputs: &Inputs) -> Result<(), Failure> {
     for id in (0..program.buffers.len() as u32).map(BufferId) {
         let buffer = program.buffer(id);
         if is_input(&buffer.kind) {
@@ -406,8 +240,7 @@ fn execute(program: &Program, inputs: &Inputs, threads: usize) -> Result<Session
             at("compiled", session.set(id, &value))?;
         }
     }
-    at("compiled", session.run())?;
-    Ok(session)
+    Ok(())
 }
 
 fn bits(tensor: &Tensor) -> Vec<u32> {
@@ -426,72 +259,6 @@ fn fails(case: &Case, config: &Config, machine_code: bool) -> Option<Failure> {
     check(&case.graph, &case.inputs, config, &reference, machine_code).err()
 }
 
-/// Makes a failing case smaller as long as it fails in the same stage.
-fn shrink(mut case: Case, config: &Config, stage: &'static str) -> Case {
-    let machine_code = stage.starts_with("compile") || stage == "threads" || stage == "panic";
-    let still = |case: &Case| fails(case, config, machine_code).is_some_and(|f| f.stage == stage);
-    if let Ok(graph) = expand(&case.graph) {
-        let expanded = Case { graph, inputs: case.inputs.clone() };
-        if still(&expanded) {
-            case = expanded;
-        }
-    }
-    let end = Instant::now() + SHRINKING;
-    loop {
-        let better = smaller(&case).find(|smaller| Instant::now() < end && still(smaller));
-        match better {
-            Some(better) => case = better,
-            None => return case,
-        }
-    }
-}
-
-/// Cases with a result less, with operands in place of a result, or with an input in place of a
-/// node.
-fn smaller(case: &Case) -> impl Iterator<Item = Case> + '_ {
-    let graph = &case.graph;
-    let with = |change: &dyn Fn(&mut Graph)| {
-        let mut graph = graph.clone();
-        change(&mut graph);
-        Some(Case { graph: rebuild(&graph, |_, _, _, _| None).ok()?, inputs: case.inputs.clone() })
-    };
-    let many = graph.outputs.len() + graph.updates.len() > 1;
-    let fewer = (0..graph.outputs.len()).filter(move |_| many);
-    let fewer = fewer.filter_map(move |i| {
-        with(&|g| {
-            g.outputs.remove(i);
-        })
-    });
-    let still = (0..graph.updates.len()).filter(move |_| many);
-    let still = still.filter_map(move |i| {
-        with(&|g| {
-            g.updates.remove(i);
-        })
-    });
-    let gradients = graph.ids().any(|id| graph[id].op == &ops::GRAD);
-    let values = if gradients { Vec::new() } else { disturbed(graph, &case.inputs, None) };
-    let inner = graph.ids().filter(move |&id| !gradients && !graph.operands(id).is_empty());
-    let cut = inner.rev().filter_map(move |id| {
-        let ty = &graph[id].ty;
-        let name = format!("v{}", id.index());
-        let value = values[id.index()].to_tensor(ty.dtype).ok()?;
-        let mut inputs = case.inputs.clone();
-        inputs.insert(name.clone(), Value::from(&value));
-        let cut =
-            rebuild(graph, |b, at, _, _| (at == id).then(|| b.data(&name, ty.dtype, &ty.shape)));
-        Some(Case { graph: cut.ok()?, inputs })
-    });
-    let earlier = (0..graph.outputs.len()).flat_map(move |i| {
-        graph.operands(graph.outputs[i].1).into_iter().filter_map(move |operand| {
-            let mut graph = graph.clone();
-            graph.outputs[i].1 = operand;
-            let graph = rebuild(&graph, |_, _, _, _| None).ok()?;
-            Some(Case { graph, inputs: case.inputs.clone() })
-        })
-    });
-    fewer.chain(still).chain(cut).chain(earlier)
-}
-
 /// Everything about one seed; the message if something is wrong.
 fn seed(seed: u64, configs: &[Config]) -> Result<Summary, String> {
     let case = random::case(seed);
@@ -500,7 +267,8 @@ fn seed(seed: u64, configs: &[Config]) -> Result<Summary, String> {
         at("verify", kiln_graph::verify(&case.graph)).map_err(|f| (None, f))?;
         let expanded = expand(&case.graph).map_err(|f| (None, f))?;
         at("verify", kiln_graph::verify(&expanded)).map_err(|f| (None, f))?;
-        let reference = reference(&expanded, &case.inputs, RUNS).map_err(|f| (None, f))?;
+        let reference =
+            at("eval", reference(&expanded, &case.inputs, RUNS)).map_err(|f| (None, f))?;
         summary.note(&expanded, &reference);
         for (number, config) in configs.iter().enumerate() {
             // Every graph is compiled with all passes, and in one other configuration.
@@ -518,27 +286,21 @@ fn seed(seed: u64, configs: &[Config]) -> Result<Summary, String> {
         Ok(()) => Ok(summary),
         Err((None, f)) => Err(format!("seed {seed}: {}: {}\n{}", f.stage, f.message, case.graph)),
         Err((Some(config), f)) => {
-            let small = shrink(case, config, f.stage);
+            let machine_code =
+                ["compile", "compiled", "again", "threads", "panic"].contains(&f.stage);
+            let still =
+                |case: &Case| fails(case, config, machine_code).is_some_and(|g| g.stage == f.stage);
+            let expanded = expand(&case.graph)
+                .map(|graph| Case { graph, inputs: case.inputs.clone() })
+                .ok()
+                .filter(still);
+            let small = shrink(expanded.unwrap_or(case), &still);
             let again = fails(&small, config, true).unwrap_or(f);
             let (stage, message) = (again.stage, again.message);
             let text = without_unread(&small.graph);
             Err(format!("seed {seed}, {}: {stage}: {message}\n{text}", config.name))
         }
     }
-}
-
-/// The graph's text without inputs that nothing reads.
-fn without_unread(graph: &Graph) -> String {
-    let updated: BTreeSet<NodeId> = graph.updates.iter().map(|u| u.input).collect();
-    let results: BTreeSet<NodeId> = graph.results().collect();
-    let unread = graph
-        .inputs()
-        .filter(|id| graph.users(*id).is_empty() && !updated.contains(id) && !results.contains(id));
-    let starts: Vec<String> = unread.map(|id| format!("  %{}:", id.index())).collect();
-    let text = graph.to_string();
-    let kept = text.lines().filter(|line| !starts.iter().any(|s| line.starts_with(s)));
-    let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
-    kept.parse().map_or(text, |graph: Graph| graph.to_string())
 }
 
 /// What has been tried.

@@ -6,6 +6,9 @@
 //! argmax, casts to whole numbers); with that a compiled graph may differ from the reference by
 //! rounding errors alone.
 
+mod products;
+pub mod reference;
+pub mod shrink;
 mod steps;
 
 use std::collections::BTreeMap;
