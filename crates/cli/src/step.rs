@@ -33,9 +33,9 @@ pub struct Step {
     /// How many steps
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
-    /// Steps that make an epoch, which learning-rate schedules count in
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    steps_per_epoch: u64,
+    /// Steps that make an epoch, which learning-rate schedules count in [default: all of them]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    steps_per_epoch: Option<u64>,
     /// Let every dropout pass its input through
     #[arg(long)]
     no_dropout: bool,
@@ -66,7 +66,7 @@ impl Step {
             .options()
             .dropout(!self.no_dropout)
             .gradients(self.output_grads.is_some())
-            .steps_per_epoch(self.steps_per_epoch);
+            .steps_per_epoch(self.steps_per_epoch.unwrap_or(self.steps.into()));
         if !options.is_bound("batch") {
             options = model.bind_from(&options, &inputs)?;
         }
