@@ -72,3 +72,8 @@ pub use kiln_loops as loops;
 pub use kiln_passes as passes;
 /// Data sets, the training loop, weight files.
 pub use kiln_train as train;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -19,7 +19,6 @@ pub mod parse;
 pub mod print;
 pub mod scan;
 mod span;
-mod suggest;
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics};
 pub use elaborate::data::{

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
+use kiln_graph::nearest;
+
 use crate::ast::{Ast, Definition, DefinitionKind, Item, Spanned, Train};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::parse::parse_text;
 use crate::span::{FileId, Sources, Span};
-use crate::suggest::nearest;
 
 /// The standard library: its files' names and texts.
 pub const STD: [(&str, &str); 6] = [

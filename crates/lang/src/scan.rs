@@ -1,10 +1,11 @@
 //! A first look at a file, before the grammar: brackets that match, nesting within the limit, and where each
 //! top-level item starts. A PEG would report an unclosed bracket far from the bracket, and recurse on nesting.
 
+use kiln_graph::nearest;
+
 use crate::diagnostic::{Code, Diagnostic};
 use crate::lex::{Kind, Lexer, Token};
 use crate::span::{FileId, Span};
-use crate::suggest::nearest;
 
 /// Brackets may nest this deep.
 pub const MAX_DEPTH: usize = 256;

@@ -7,11 +7,12 @@ use super::frame::{CallSite, Frame, join};
 use super::statement::Flow;
 use super::value::{Arg, Axis, Function, Origin, Target, Tensor, Value};
 use super::{Elaborator, Eval, Stop};
+use kiln_graph::nearest;
+
 use crate::ast::{Body, Definition, DefinitionKind, Ident, Param, Spanned};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::module::{DefId, name_span};
 use crate::span::Span;
-use crate::suggest::nearest;
 
 impl<'a, 'b> Elaborator<'a, 'b> {
     /// Whether the next parentheses hold hyper-parameters: of a block or optimizer that has two groups of

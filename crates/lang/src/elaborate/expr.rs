@@ -5,13 +5,14 @@ use std::rc::Rc;
 use super::builtin;
 use super::value::{Arg, AxisArg, AxisArgs, Function, Origin, Target, Value};
 use super::{Elaborator, Eval, shared};
+use kiln_graph::nearest;
+
 use crate::ast::{
     Argument, AxisItem, BinaryOp, Brackets, DefinitionKind, Expr, ExprKind, Ident, UnaryOp,
 };
 use crate::diagnostic::{Code, Diagnostic};
 use crate::module::name_span;
 use crate::span::Span;
-use crate::suggest::nearest;
 
 impl<'a, 'b> Elaborator<'a, 'b> {
     pub(super) fn expr(&mut self, expr: &'a Expr) -> Eval<Value<'b>> {

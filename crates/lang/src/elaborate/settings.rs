@@ -6,12 +6,13 @@ use super::data::{DataSource, Training};
 use super::options::Options;
 use super::value::Value;
 use super::{Elaborator, Eval, Kind};
+use kiln_graph::nearest;
+
 use crate::ast::{Expr, ExprKind, Ident, Param};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::module::DefId;
 use crate::parse::parse_expr;
 use crate::span::{Sources, Span};
-use crate::suggest::nearest;
 
 /// The keys of a train section.
 const KEYS: [&str; 12] = [

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use kiln_graph::InputKind;
+use kiln_graph::nearest;
 use kiln_tensor::DType;
 
 use super::call::call_text;
@@ -16,7 +17,6 @@ use crate::ast::{DefinitionKind, Expr, ExprKind, Ident};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::module::{DefId, name_span};
 use crate::span::Span;
-use crate::suggest::nearest;
 
 impl<'a, 'b> Elaborator<'a, 'b> {
     /// What a network needs before its model runs: the seed, the step and the initialiser of weights.

@@ -3,10 +3,11 @@
 use pest::error::{Error, ErrorVariant, InputLocation};
 
 use super::{Rule, trimmed};
+use kiln_graph::nearest;
+
 use crate::diagnostic::{Code, Diagnostic};
 use crate::lex::{Kind, Lexer};
 use crate::span::Span;
-use crate::suggest::nearest;
 
 /// A pest error in the words of the language.
 pub(super) fn syntax_error(slice: &str, item: Span, error: &Error<Rule>) -> Diagnostic {

@@ -158,8 +158,10 @@ impl<'g> Emit<'g> {
             Reduction::ArgMax => self.loops.constant(Fold::Max.identity(dtype)),
         };
         let best = self.loops.mutable(first);
-        let zero = self.loops.i32(0);
-        let at = matches!(reduction, Reduction::ArgMax).then(|| self.loops.mutable(zero));
+        let at = matches!(reduction, Reduction::ArgMax).then(|| {
+            let zero = self.loops.i32(0);
+            self.loops.mutable(zero)
+        });
         let (reduced, opened) = self.open_nest(&space.reduced, &order);
         let point: Vec<Index> = index.iter().chain(&reduced).cloned().collect();
         let x = self.pull(operand, &space.operands[0].index(&point));

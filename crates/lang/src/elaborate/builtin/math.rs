@@ -154,8 +154,9 @@ fn choose<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
     let dtype = if tensors { widest(dtype_of(&yes.0), dtype_of(&no.0)) } else { DType::F32 };
     let yes = e.operand(yes.0, dtype, yes.1)?;
     let no = e.operand(no.0, dtype, no.1)?;
-    let t =
-        e.elementwise("`where`", &[&condition, &yes, &no], g.span, |v| v[0].select(v[1], v[2]))?;
+    // The values' axes come first: a mask over T and S leaves scores in the order they had.
+    let operands = [&yes, &no, &condition];
+    let t = e.elementwise("`where`", &operands, g.span, |v| v[2].select(v[0], v[1]))?;
     Ok(Value::Tensor(t))
 }
 
