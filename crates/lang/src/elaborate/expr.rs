@@ -196,7 +196,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         self.fail(d)
     }
 
-    /// `x.C`, `data.label`.
+    /// `x.C`, `data.label`, `enc.weight`.
     fn field(&mut self, value: Value<'b>, base: Span, field: &'a Ident) -> Eval<Value<'b>> {
         match value {
             Value::Tensor(t) => {
@@ -207,6 +207,9 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                 }
             }
             Value::Data(source) => self.data_field(&source, field),
+            Value::Part(path) | Value::Function(Function { layer: Some(path), .. }) => {
+                self.weight_of(&path, base, field)
+            }
             other => {
                 let message = format!("{} has no `.{}`", other.kind(), field.node);
                 self.error(Code::Type, base, message, "")

@@ -28,6 +28,8 @@ pub(super) enum Value<'b> {
     Tuple(Rc<[Value<'b>]>),
     Tensor(Tensor<'b>),
     Function(Function<'b>),
+    /// A part of a layer, by its path: what its weights are called under.
+    Part(Rc<str>),
     Data(Rc<DataSource>),
     Checkpoint(Checkpoint),
     /// What a faulty statement would have given; whatever reads it stays silent.
@@ -140,6 +142,7 @@ impl Value<'_> {
             Value::Tuple(_) => "several values".to_string(),
             Value::Tensor(t) => format!("a tensor {}", t.type_text()),
             Value::Function(_) => "a function that is not applied".to_string(),
+            Value::Part(_) => "a part of a layer".to_string(),
             Value::Data(_) => "a data set".to_string(),
             Value::Checkpoint(_) => "a checkpoint rule".to_string(),
             Value::Poison => "nothing".to_string(),

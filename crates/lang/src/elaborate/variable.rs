@@ -1,6 +1,6 @@
 //! Weights and states: `param`, `state` and `<-`.
 
-use kiln_graph::InputKind;
+use kiln_graph::{InputKind, nearest};
 use kiln_tensor::DType;
 
 use super::frame::{Binding, join};
@@ -184,6 +184,37 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         let binding = Binding { value: Value::Tensor(value), stands_for: Some(at) };
         self.frame_mut().variables.insert(&name.node, binding);
         Ok(())
+    }
+
+    /// `enc.weight`: a weight or state of a layer that was applied, to compute with elsewhere; `enc.proj` is a part
+    /// that has weights of its own.
+    pub(super) fn weight_of(&mut self, layer: &str, base: Span, field: &Ident) -> Eval<Value<'b>> {
+        let name = join(layer, &field.node);
+        if let Some(&at) = self.variable_index.get(&name) {
+            let v = &self.variables[at];
+            return Ok(Value::Tensor(v.next.as_ref().unwrap_or(&v.input).clone()));
+        }
+        let below = |path: &str| -> Vec<String> {
+            let head = join(path, "");
+            let names = self.variable_index.range(head.clone()..).map(|(name, _)| name);
+            let names = names.take_while(|n| n.starts_with(&head));
+            names.map(|n| n[head.len()..].to_string()).collect()
+        };
+        if !below(&name).is_empty() {
+            return Ok(Value::Part(name.into()));
+        }
+        let message = format!("`{layer}` has no weight `{}`", field.node);
+        let d =
+            Diagnostic::new(Code::Name, message).label(field.span, "").label(base, "this layer");
+        let known = below(layer);
+        let d = match nearest(&field.node, known.iter().map(String::as_str)) {
+            Some(near) => d.help(format!("did you mean `{near}`?")),
+            None if known.is_empty() => {
+                d.help("apply the layer first: its weights have shapes once it has seen an input")
+            }
+            None => d.help(format!("it has {}", known.join(", "))),
+        };
+        self.fail(d)
     }
 
     /// Where the current block was applied; the model itself has no such place.
