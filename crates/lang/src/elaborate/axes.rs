@@ -247,7 +247,11 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                     rows.shape.iter().chain(&table.shape[1..]).copied().collect();
                 self.shape(&axes, &dims, span)?;
                 let var = table.var.gather(rows.var);
-                Ok(self.tensor(var, axes, span))
+                let taken = self.tensor(var, axes, span);
+                // What was indexed stands where the axis stood.
+                let mut places = t.axes.clone();
+                places.splice(position..=position, rows.axes.iter().cloned());
+                Ok(self.reorder(&taken, &places))
             }
             other => {
                 let message = format!(

@@ -49,7 +49,18 @@ pub(super) static TABLE: &[Builtin] = &[
     Builtin { name: "mod", params: &["a", "b"], axes: Axes::None, run: remainder },
     Builtin { name: "where", params: &["condition", "yes", "no"], axes: Axes::None, run: choose },
     Builtin { name: "stop_gradient", params: &["x"], axes: Axes::None, run: stop_gradient },
-    Builtin { name: "float", params: &["x"], axes: Axes::None, run: float },
+    Builtin {
+        name: "float",
+        params: &["x"],
+        axes: Axes::None,
+        run: |e, g| as_type(e, g, DType::F32),
+    },
+    Builtin {
+        name: "int",
+        params: &["x"],
+        axes: Axes::None,
+        run: |e, g| as_type(e, g, DType::I32),
+    },
 ];
 
 /// A number that keeps being whole where it is.
@@ -166,7 +177,8 @@ fn stop_gradient<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b
     Ok(Value::Tensor(e.same_axes(&t, var, g.span)))
 }
 
-fn float<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
+/// Another element type; real numbers lose what stands behind the point.
+fn as_type<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>, dtype: DType) -> Eval<Value<'b>> {
     let t = g.tensor(e, "x")?;
-    Ok(Value::Tensor(e.cast(&t, DType::F32)))
+    Ok(Value::Tensor(e.cast(&t, dtype)))
 }

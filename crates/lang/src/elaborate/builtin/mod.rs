@@ -173,16 +173,83 @@ impl<'b> Given<'b> {
         least: usize,
         default: usize,
     ) -> Eval<usize> {
-        match self.get(param).map(|a| (&a.value, a.span)) {
+        match self.get(param) {
             None => Ok(default),
-            Some((Value::Int(x), _)) if *x >= least as i64 && *x <= 1 << 40 => Ok(*x as usize),
-            Some((value, span)) => {
+            Some(a) => self.whole_value(e, param, &a.value, a.span, least),
+        }
+    }
+
+    /// A value given for `param` as a whole number of at least `least`.
+    pub fn whole_value(
+        &self,
+        e: &mut Elaborator<'_, 'b>,
+        param: &str,
+        value: &Value<'b>,
+        span: Span,
+        least: usize,
+    ) -> Eval<usize> {
+        match value {
+            Value::Int(x) if *x >= least as i64 && *x <= 1 << 40 => Ok(*x as usize),
+            value => {
                 let message = format!(
                     "`{param}` of `{}` must be a whole number of at least {least}, not {}",
                     self.name(),
                     value.text()
                 );
                 e.error(Code::Value, span, message, "")
+            }
+        }
+    }
+
+    /// A value given for `param`, for each of `count` axes: a list has one for each, anything else is for all.
+    pub fn for_each_axis(
+        &self,
+        e: &mut Elaborator<'_, 'b>,
+        param: &str,
+        value: &Value<'b>,
+        span: Span,
+        count: usize,
+    ) -> Eval<Vec<Value<'b>>> {
+        match value {
+            Value::List(items) if items.len() == count => Ok(items.to_vec()),
+            Value::List(items) => {
+                let message = format!(
+                    "`{param}` of `{}` has {} values, {count} are needed",
+                    self.name(),
+                    items.len()
+                );
+                e.error(Code::Value, span, message, "one for all, or a list of one for each axis")
+            }
+            one => Ok(vec![one.clone(); count]),
+        }
+    }
+
+    /// Whole numbers of at least `least` for each of `count` axes, or the default.
+    pub fn per_axis(
+        &self,
+        e: &mut Elaborator<'_, 'b>,
+        param: &str,
+        count: usize,
+        least: usize,
+        default: &[usize],
+    ) -> Eval<Vec<usize>> {
+        let Some(argument) = self.get(param) else { return Ok(default.to_vec()) };
+        let items = self.for_each_axis(e, param, &argument.value, argument.span, count)?;
+        items.iter().map(|item| self.whole_value(e, param, item, argument.span, least)).collect()
+    }
+
+    /// True or false, or the default.
+    pub fn flag(&self, e: &mut Elaborator<'_, 'b>, param: &str, default: bool) -> Eval<bool> {
+        match self.get(param).map(|a| (&a.value, a.span)) {
+            None => Ok(default),
+            Some((Value::Bool(x), _)) => Ok(*x),
+            Some((other, span)) => {
+                let message = format!(
+                    "`{param}` of `{}` is true or false, not {}",
+                    self.name(),
+                    other.kind()
+                );
+                e.error(Code::Type, span, message, "")
             }
         }
     }

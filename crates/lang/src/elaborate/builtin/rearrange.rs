@@ -1,4 +1,6 @@
-//! Functions that move values and compute nothing: reshape, rename, split, concat, order, repeat, index.
+//! Functions that move values and compute nothing: reshape, rename, split, concat, order, repeat, pad, reverse, index.
+
+use kiln_tensor::DType;
 
 use super::super::value::Axis;
 use super::super::value::{AxisArg, Tensor, Value};
@@ -14,6 +16,13 @@ pub(super) static TABLE: &[Builtin] = &[
     Builtin { name: "concat", params: &["..."], axes: Axes::Required, run: concat },
     Builtin { name: "order", params: &["x"], axes: Axes::Required, run: order },
     Builtin { name: "repeat", params: &["x"], axes: Axes::Required, run: repeat },
+    Builtin {
+        name: "pad",
+        params: &["x", "low", "high?", "value?", "between?"],
+        axes: Axes::Required,
+        run: pad,
+    },
+    Builtin { name: "reverse", params: &["x"], axes: Axes::Required, run: reverse },
     Builtin { name: "index", params: &["axis", "size?"], axes: Axes::None, run: index },
 ];
 
@@ -260,6 +269,72 @@ fn repeat<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
     let shape = e.shape(&axes, &dims, g.span)?;
     let var = e.expand(&t, &axes, &shape);
     Ok(Value::Tensor(e.tensor(var, axes, g.span)))
+}
+
+/// `pad[H, W](x, 1)`: puts `low` values before, `high` (unless given as many) after and `between` between those of these
+/// axes; each is a number, or a list of one an axis. Negative numbers cut off.
+fn pad<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
+    let t = g.tensor(e, "x")?;
+    let over = super::reduce::named_axes(e, g, &t)?;
+    let between = g.per_axis(e, "between", over.len(), 0, &vec![0; over.len()])?;
+    let high = if g.get("high").is_some() { "high" } else { "low" };
+    let (lows, highs) = (ends(e, g, "low", over.len())?, ends(e, g, high, over.len())?);
+    let value = if g.get("value").is_some() { g.number(e, "value")? } else { 0.0 };
+    let t = if t.dtype == DType::F32 { t } else { e.cast(&t, DType::F32) };
+    let (rank, mut dims) = (t.shape.rank(), t.shape.to_vec());
+    let (mut low, mut high, mut inner) = (vec![0; rank], vec![0; rank], vec![0; rank]);
+    let (mut start, mut cut) = (vec![0; rank], vec![0; rank]);
+    for (i, &axis) in over.iter().enumerate() {
+        (low[axis], start[axis]) =
+            (lows[i].max(0) as usize, lows[i].min(0).unsigned_abs() as usize);
+        (high[axis], cut[axis]) =
+            (highs[i].max(0) as usize, highs[i].min(0).unsigned_abs() as usize);
+        inner[axis] = if t.shape[axis] > 1 { between[i] } else { 0 };
+        let spread = (t.shape[axis].max(1) - 1).checked_mul(inner[axis]);
+        let size = spread.and_then(|s| s.checked_add(t.shape[axis] + low[axis] + high[axis]));
+        dims[axis] = size.unwrap_or(usize::MAX);
+        if start[axis].saturating_add(cut[axis]) >= dims[axis] {
+            let message = format!(
+                "nothing is left of axis {}, which has size {}",
+                t.axes[axis], t.shape[axis]
+            );
+            let d = Diagnostic::new(Code::Shape, message).label(g.span, "");
+            return e.fail(d.label(t.origin.span, e.origin_text(&t)));
+        }
+    }
+    e.shape(&t.axes, &dims, g.span)?;
+    let padded = t.var.pad(&low, &high, &inner, value as f32);
+    let limit: Vec<usize> = (0..rank).map(|axis| dims[axis] - cut[axis]).collect();
+    let var = padded.slice(&start, &limit, &vec![1; rank]);
+    Ok(Value::Tensor(e.same_axes(&t, var, g.span)))
+}
+
+/// Whole numbers for each of `count` axes, which may be negative.
+fn ends<'b>(
+    e: &mut Elaborator<'_, 'b>,
+    g: &Given<'b>,
+    param: &str,
+    count: usize,
+) -> Eval<Vec<i64>> {
+    let (value, span) = g.at(param);
+    let mut ends = Vec::with_capacity(count);
+    for item in g.for_each_axis(e, param, &value, span, count)? {
+        match item {
+            Value::Int(x) if x.unsigned_abs() <= 1 << 40 => ends.push(x),
+            other => {
+                let message = format!("`{param}` of `pad` is a whole number, not {}", other.text());
+                return e.error(Code::Value, span, message, "");
+            }
+        }
+    }
+    Ok(ends)
+}
+
+/// `reverse[H, W](x)`: the last comes first.
+fn reverse<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
+    let t = g.tensor(e, "x")?;
+    let over = super::reduce::named_axes(e, g, &t)?;
+    Ok(Value::Tensor(e.same_axes(&t, t.var.reverse(&over), g.span)))
 }
 
 /// `index(S)`: 0, 1, 2 ... along an axis, whose size is that of the values in scope.

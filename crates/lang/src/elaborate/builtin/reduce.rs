@@ -1,4 +1,4 @@
-//! Reductions over named axes, and what counts: `size`, `len`, `enumerate`.
+//! Reductions over named axes, and what counts: `size`, `len`, `pair`, `enumerate`.
 
 use kiln_tensor::DType;
 
@@ -15,6 +15,7 @@ pub(super) static TABLE: &[Builtin] = &[
     Builtin { name: "argmax", params: &["x"], axes: Axes::Required, run: argmax },
     Builtin { name: "size", params: &["x"], axes: Axes::None, run: size },
     Builtin { name: "len", params: &["list"], axes: Axes::None, run: len },
+    Builtin { name: "pair", params: &["x"], axes: Axes::None, run: pair },
     Builtin { name: "enumerate", params: &["list"], axes: Axes::None, run: enumerate },
 ];
 
@@ -107,6 +108,12 @@ fn len<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
             )
         }
     }
+}
+
+/// Two values, as a window's sides: a list of two is itself, anything else is both of them.
+fn pair<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
+    let (value, span) = g.at("x");
+    Ok(Value::List(g.for_each_axis(e, "x", &value, span, 2)?.into()))
 }
 
 fn enumerate<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
