@@ -62,7 +62,7 @@ impl Progress for Display {
         let rest = || {
             let speed = status.images_per_second;
             let left = clock(status.remaining);
-            format!("{}  {speed:.0} images/s  {left} left", scores(&status.scores))
+            format!("{}  {speed:.0} examples/s  {left} left", scores(&status.scores))
         };
         if let Some(bar) = &self.bar {
             if status.step == 1 {
@@ -88,7 +88,7 @@ impl Progress for Display {
             .as_ref()
             .map_or(String::new(), |validation| format!("  validation {}", scores(validation)));
         self.line(&format!(
-            "{}  {}{validation}  {:.0} images/s  {:.1} s",
+            "{}  {}{validation}  {:.0} examples/s  {:.1} s",
             epoch(end.epoch, end.epochs),
             scores(&end.train),
             end.images_per_second,

@@ -47,15 +47,15 @@ impl Train {
         let mut display = Display::new(self.json);
         let report = training.executable().report().clone();
         let compile_ms = report.time.as_secs_f64() * 1e3;
-        let (images, validation) = training.examples();
+        let (examples, validation) = training.examples();
         let settings = training.settings();
         let weights = training.weights()?;
         let parameters: usize = weights.values().map(|w| w.shape().elements()).sum();
         display.line(&format!(
-            "{}: {} weights, {} images, {} to validate, batches of {}",
+            "{}: {} weights, {} examples, {} to validate, batches of {}",
             model.name(),
             output::thousands(parameters as u64),
-            output::thousands(images as u64),
+            output::thousands(examples as u64),
             output::thousands(validation as u64),
             settings.batch,
         ));
@@ -87,7 +87,7 @@ impl Train {
             }));
         }
         let mut text = format!("{} steps in {:.1} s", result.steps, result.seconds);
-        text.push_str(&format!(", {:.0} images/s", result.images_per_second));
+        text.push_str(&format!(", {:.0} examples/s", result.images_per_second));
         if let Some(loss) = result.train_loss {
             text.push_str(&format!(", loss {loss:.4}"));
         }

@@ -40,6 +40,7 @@
 //! | [`check_gradients`] | gradients against finite differences |
 
 mod compile;
+mod data;
 mod error;
 mod gradients;
 mod network;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use kiln_graph::InputKind;
 use kiln_lang::Variable;
 use kiln_tensor::Tensor;
-use kiln_train::{Batch, Batches, DataSpec, DataStep, Last, Progress, Report, Scores, Weights};
+use kiln_train::{Batch, Batches, Last, Progress, Report, Scores, Weights};
 
-use crate::{Engine, Error, Executable, Model, Options, Result, Session, compile};
+use crate::{Engine, Error, Executable, Model, Options, Result, Session, compile, data};
 
 /// A model being trained.
 ///
@@ -31,33 +31,30 @@ pub struct Training {
 }
 
 impl Training {
-    /// Reads the data, compiles the training step and draws the initial weights. `data` stands in
+    /// Reads the data, compiles the training step and draws the initial weights. `path` stands in
     /// for the directory or file that the train section names.
     ///
     /// # Errors
     /// Every mistake in the program, and what is wrong with the data.
-    pub fn new(model: &Model, options: &Options, data: Option<&Path>) -> Result<Training> {
+    pub fn new(model: &Model, options: &Options, path: Option<&Path>) -> Result<Training> {
         let settings = model.settings(options)?;
         let (batch, seed) = (settings.batch, settings.seed);
-        let spec = data_spec(model, &settings.data, data)?;
-        let train =
-            Batches::new(spec.load().map_err(Error::input)?, &spec.steps, batch, seed, Last::Drop);
-        let train = train.map_err(Error::input)?;
-        let validate = match &settings.validate {
-            Some(source) => {
-                let spec = data_spec(model, source, data)?;
-                let set = spec.load().map_err(Error::input)?;
-                Some(Batches::new(set, &spec.steps, batch, seed, Last::Pad).map_err(Error::input)?)
-            }
-            None => None,
+        let wanted = data::wanted(model, options)?;
+        let batches = |source, last| {
+            let spec = data::spec(model, source, path)?;
+            let set = spec.load(&wanted).map_err(Error::input)?;
+            Batches::new(set, &wanted, &spec.steps, batch, seed, last).map_err(Error::input)
         };
+        let train = batches(&settings.data, Last::Drop)?;
+        let validate =
+            settings.validate.as_ref().map(|source| batches(source, Last::Pad)).transpose()?;
         let options = options.clone().steps_per_epoch(train.per_epoch() as u64);
         let step = compile(&model.training()?, &options)?;
         let mut session = step.session()?;
         session.set_weights(&initial_values(model, &options)?)?;
         let mut validation = BTreeMap::new();
         if let Some(set) = &validate {
-            let (full, rest) = (set.data().len() / batch, set.data().len() % batch);
+            let (full, rest) = (set.examples() / batch, set.examples() % batch);
             for rows in [batch.min(full * batch), rest].into_iter().filter(|&rows| rows > 0) {
                 let options = options.clone().bind("N", rows);
                 validation.insert(rows, compile(&model.validation()?, &options)?.session()?);
@@ -78,7 +75,7 @@ impl Training {
 
     /// Examples in the training and the validation set.
     pub fn examples(&self) -> (usize, usize) {
-        (self.train.data().len(), self.validate.as_ref().map_or(0, |v| v.data().len()))
+        (self.train.examples(), self.validate.as_ref().map_or(0, Batches::examples))
     }
 
     /// Weights and states of the model as they are.
@@ -138,7 +135,7 @@ type Fault = Box<dyn std::error::Error + Send + Sync>;
 impl kiln_train::Trainer for Steps<'_> {
     fn train(&mut self, batch: &Batch<'_>) -> std::result::Result<Scores, Fault> {
         self.current.clear();
-        Ok(run(self.session, batch.image, batch.label)?)
+        Ok(run(self.session, batch.fields)?)
     }
 
     fn validate(&mut self, batch: &Batch<'_>) -> std::result::Result<Scores, Fault> {
@@ -151,10 +148,9 @@ impl kiln_train::Trainer for Steps<'_> {
             session.set_weights(&self.session.weights()?)?;
         }
         if batch.is_full() {
-            return Ok(run(session, batch.image, batch.label)?);
+            return Ok(run(session, batch.fields)?);
         }
-        let (image, label) = batch.trimmed()?;
-        Ok(run(session, &image, &label)?)
+        Ok(run(session, &batch.trimmed()?)?)
     }
 
     fn weights(&self) -> std::result::Result<Weights, Fault> {
@@ -162,9 +158,8 @@ impl kiln_train::Trainer for Steps<'_> {
     }
 }
 
-fn run(session: &mut Session, image: &Tensor, label: &Tensor) -> Result<Scores> {
-    session.set("image", image)?;
-    session.set("label", label)?;
+fn run(session: &mut Session, fields: &[(String, Tensor)]) -> Result<Scores> {
+    fields.iter().try_for_each(|(name, tensor)| session.set(name, tensor))?;
     session.step()?;
     scores(session)
 }
@@ -210,39 +205,4 @@ fn initial(model: &Model, options: &Options) -> Result<(Weights, Vec<Variable>)>
     let outputs = executable.session()?.run(&[])?;
     let values = outputs.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
     Ok((values, executable.elaborated().variables.clone()))
-}
-
-/// Where a data set is and what is done to it. The program's paths are relative to its file.
-fn data_spec(
-    model: &Model,
-    source: &kiln_lang::DataSource,
-    data: Option<&Path>,
-) -> Result<DataSpec> {
-    let path = match data {
-        Some(path) => path.to_path_buf(),
-        None if Path::new(&source.path).is_absolute() => {
-            let place = model.module().sources().place(source.span);
-            return Err(Error::input(format!(
-                "{place}: the path \"{}\" is not relative to the program; give it by --data",
-                source.path
-            )));
-        }
-        None => {
-            let beside = Path::new(model.module().path()).parent().unwrap_or(Path::new(""));
-            beside.join(&source.path)
-        }
-    };
-    let steps = source.steps.iter().map(|step| match step {
-        kiln_lang::DataStep::Shuffle => DataStep::Shuffle,
-        kiln_lang::DataStep::Scale(by) => DataStep::Scale(*by),
-        kiln_lang::DataStep::Normalize { mean, std } => {
-            DataStep::Normalize { mean: mean.clone(), std: std.clone() }
-        }
-    });
-    Ok(DataSpec {
-        kind: source.kind.name.parse().map_err(Error::input)?,
-        path,
-        split: source.split.clone(),
-        steps: steps.collect(),
-    })
 }

@@ -22,7 +22,7 @@ mod span;
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics};
 pub use elaborate::data::{
-    Checkpoint, CheckpointUnit, DATA_KINDS, DataKind, DataSource, DataStep, Field, Training,
+    Checkpoint, CheckpointUnit, DataSource, DataStep, Field, Format, Split, Training,
 };
 pub use elaborate::{Elaborated, Interface, Kind, Limits, Model, Options, Variable};
 pub use module::{Module, STD};

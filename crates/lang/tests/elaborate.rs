@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kiln_graph::InputKind;
 use kiln_graph::eval::{Value, evaluate};
-use kiln_lang::{CheckpointUnit, DataStep, Elaborated, Kind, Module, Options};
+use kiln_lang::{CheckpointUnit, DataStep, Elaborated, Format, Kind, Module, Options};
 use kiln_tensor::Shape;
 
 fn parse(text: &str) -> Module {
@@ -102,7 +102,7 @@ fn lenet_names_its_weights_as_pytorch_does() {
     let training = e.training.unwrap();
     assert_eq!((training.batch, training.epochs, training.seed), (16, 3, 7));
     assert_eq!(training.memory, Some(64 << 20));
-    assert_eq!(training.data.kind.name, "mnist");
+    assert_eq!((training.data.name, &training.data.format), ("mnist", &Format::Mnist));
     assert_eq!(training.data.steps, [DataStep::Shuffle, DataStep::Scale(1.0 / 255.0)]);
     let checkpoint = training.checkpoint.unwrap();
     assert_eq!((checkpoint.every, checkpoint.unit, checkpoint.keep), (1, CheckpointUnit::Epoch, 3));

@@ -6,11 +6,13 @@
 mod dtype;
 mod file;
 mod npy;
+mod random;
 mod shape;
 mod tensor;
 
 pub use dtype::DType;
 pub use file::{check_writable, write_atomic};
 pub use npy::{NpyError, NpyProblem};
+pub use random::{PHILOX_MULTIPLIERS, PHILOX_ROUNDS, PHILOX_WEYL, philox};
 pub use shape::{MAX_BYTES, Shape, ShapeError};
 pub use tensor::{Data, DataMut, Tensor, TensorError};

@@ -81,7 +81,7 @@ pub fn fit(
         train.start(epoch - 1);
         for step in 1..=steps {
             let begun = Instant::now();
-            let batch = train.next_batch().expect("an epoch has this many batches");
+            let batch = train.next_batch()?.expect("an epoch has this many batches");
             let scores = trainer.train(&batch).map_err(Error::Trainer)?;
             if scores.loss.is_nan() {
                 return Err(Error::Diverged { epoch, step });
@@ -138,7 +138,7 @@ pub fn fit(
 fn validate(trainer: &mut dyn Trainer, batches: &mut Batches) -> Result<Scores, Error> {
     let mut mean = Mean::default();
     batches.start(0);
-    while let Some(batch) = batches.next_batch() {
+    while let Some(batch) = batches.next_batch()? {
         mean.add(&trainer.validate(&batch).map_err(Error::Trainer)?, batch.rows);
     }
     Ok(mean.scores())

@@ -1,5 +1,6 @@
 //! The command as its users meet it: the binary is run, its output and its files are looked at.
 
+mod data;
 mod process;
 mod refusals;
 mod results;

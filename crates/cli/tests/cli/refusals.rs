@@ -15,7 +15,7 @@ const BYTES: u64 = 64 << 20;
 
 /// Fails unless the command refuses, with a message that has each of these words.
 #[track_caller]
-fn refused(arguments: &[&str], words: &[&str]) {
+pub fn refused(arguments: &[&str], words: &[&str]) {
     let run = kiln(arguments).exits(1);
     assert_eq!(run.stdout, "", "standard output is for results");
     assert!(run.stderr.starts_with("error"), "{}", run.stderr);

@@ -5,7 +5,7 @@
 //! it or the number of threads cannot change it.
 
 use kiln_loops::{Binary, Builder as Loops, Index, Reg};
-use kiln_tensor::DType;
+use kiln_tensor::{DType, PHILOX_MULTIPLIERS, PHILOX_ROUNDS, PHILOX_WEYL, philox};
 
 use super::rules;
 use crate::attrs::{AttrKind, Attrs};
@@ -13,11 +13,6 @@ use crate::builder::{Builder, Var};
 use crate::eval::Value;
 use crate::graph::Type;
 use crate::op::{Arity, AttrDef, Lower, OpDef, Operand, Sample};
-
-const ROUNDS: usize = 10;
-const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
-/// The golden ratio and the square root of 3 less 1, in units of 2^-32.
-const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
 /// See the record's `doc`.
 pub static RANDOM: OpDef = OpDef {
@@ -79,20 +74,10 @@ fn halves(attrs: &Attrs) -> [u32; 2] {
     [key as u32, (key >> 32) as u32]
 }
 
-/// The generator's block function.
-fn philox(mut c: [u32; 4], mut k: [u32; 2]) -> [u32; 4] {
-    for _ in 0..ROUNDS {
-        let [p, q] = [(0, 0), (1, 2)].map(|(m, w)| u64::from(MULTIPLIERS[m]) * u64::from(c[w]));
-        c = [(q >> 32) as u32 ^ c[1] ^ k[0], q as u32, (p >> 32) as u32 ^ c[3] ^ k[1], p as u32];
-        k = [k[0].wrapping_add(WEYL[0]), k[1].wrapping_add(WEYL[1])];
-    }
-    c
-}
-
-/// The same as instructions; the first word.
+/// The first word of the block function, as instructions.
 fn emit(b: &mut Loops, mut c: [Reg; 4], mut k: [Reg; 2]) -> Reg {
-    for _ in 0..ROUNDS {
-        let [m, n] = MULTIPLIERS.map(|m| b.i32(m as i32));
+    for _ in 0..PHILOX_ROUNDS {
+        let [m, n] = PHILOX_MULTIPLIERS.map(|m| b.i32(m as i32));
         let [p, q] = [(m, c[0]), (n, c[2])]
             .map(|(m, x)| [b.binary(Binary::MulHigh, m, x), b.binary(Binary::Mul, m, x)]);
         let mut mix = |high, word, key| {
@@ -101,7 +86,7 @@ fn emit(b: &mut Loops, mut c: [Reg; 4], mut k: [Reg; 2]) -> Reg {
         };
         c = [mix(q[0], c[1], k[0]), q[1], mix(p[0], c[3], k[1]), p[1]];
         k = [0, 1].map(|i| {
-            let weyl = b.i32(WEYL[i] as i32);
+            let weyl = b.i32(PHILOX_WEYL[i] as i32);
             b.binary(Binary::Add, k[i], weyl)
         });
     }
@@ -112,24 +97,5 @@ impl Builder {
     /// Uniform f32 in `[0, 1)`: another array for every seed and step (i32 of rank 0) and key.
     pub fn random(&self, dims: &[usize], key: i64, seed: Var<'_>, step: Var<'_>) -> Var<'_> {
         self.op(&RANDOM, attrs(dims, key), &[seed, step])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::philox;
-
-    /// The known answers that the authors publish with the generator (Random123, `kat_vectors`).
-    #[test]
-    fn gives_the_published_words() {
-        assert_eq!(philox([0; 4], [0; 2]), [0x6627_E8D5, 0xE169_C58D, 0xBC57_AC4C, 0x9B00_DBD8]);
-        assert_eq!(philox([!0; 4], [!0; 2]), [0x408F_276D, 0x41C8_3B0E, 0xA20B_C7C6, 0x6D54_51FD]);
-        assert_eq!(
-            philox(
-                [0x243F_6A88, 0x85A3_08D3, 0x1319_8A2E, 0x0370_7344],
-                [0xA409_3822, 0x299F_31D0]
-            ),
-            [0xD16C_FE09, 0x94FD_CCEB, 0x5001_E420, 0x2412_6EA1]
-        );
     }
 }

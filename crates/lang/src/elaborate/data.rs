@@ -1,52 +1,58 @@
 //! What the trainer needs to know besides the graph, as plain data.
 
+use std::fmt;
+
 use kiln_tensor::DType;
 
 use crate::span::Span;
 
-/// A kind of data set: what it is called and what every example holds.
-#[derive(Debug)]
-pub struct DataKind {
-    /// The function that names it in a train section.
-    pub name: &'static str,
-    /// Its fields, without the batch axis `N`.
-    pub fields: &'static [Field],
-}
-
 /// One field of every example.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
     /// Its name, which is that of a model's input.
-    pub name: &'static str,
-    /// Its element type.
-    pub dtype: DType,
-    /// Its axes after the batch axis.
-    pub axes: &'static [(&'static str, usize)],
+    pub name: String,
+    /// Its element type; whatever the program wants, if the data set leaves it open.
+    pub dtype: Option<DType>,
+    /// Its axes after the batch axis, with the sizes that are known; whatever the program wants, if all are left open.
+    pub axes: Option<Vec<(String, Option<usize>)>>,
 }
 
-const fn image(axes: &'static [(&'static str, usize)]) -> Field {
-    Field { name: "image", dtype: DType::F32, axes }
+/// How the files of a data set are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A directory of four IDX files, plain or .gz: grey images, values 0-255, labels 0-9.
+    Mnist,
+    /// A CSV file of 8x8 grey images, values 0-16, and labels 0-9.
+    Digits,
+    /// The bytes of a file, in windows.
+    Text {
+        /// The bytes of an example; as many as the model takes unless given.
+        length: Option<usize>,
+    },
 }
 
-const LABEL: Field = Field { name: "label", dtype: DType::I32, axes: &[] };
-
-/// Every kind of data set.
-pub static DATA_KINDS: &[DataKind] = &[
-    // A directory of four IDX files, plain or .gz: 28x28 grey images, values 0-255, labels 0-9.
-    DataKind { name: "mnist", fields: &[image(&[("C", 1), ("H", 28), ("W", 28)]), LABEL] },
-    // A CSV file of 8x8 grey images, values 0-16, and labels 0-9.
-    DataKind { name: "digits", fields: &[image(&[("C", 1), ("H", 8), ("W", 8)]), LABEL] },
-];
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// To train on.
+    Train,
+    /// To test on.
+    Test,
+}
 
 /// Where examples come from and what is done to them.
 #[derive(Clone, Debug)]
 pub struct DataSource {
-    /// The kind of data set.
-    pub kind: &'static DataKind,
+    /// The function that the program calls for it.
+    pub name: &'static str,
+    /// How its files are read.
+    pub format: Format,
     /// The path as the file has it.
     pub path: String,
-    /// `train` or `test`.
-    pub split: String,
+    /// Which part of it; all unless given.
+    pub split: Option<Split>,
+    /// What every example holds, after the steps.
+    pub fields: Vec<Field>,
     /// What is done to every example, in order.
     pub steps: Vec<DataStep>,
     /// Where the source names it.
@@ -58,9 +64,9 @@ pub struct DataSource {
 pub enum DataStep {
     /// A new order every epoch, a function of the seed and the epoch.
     Shuffle,
-    /// Every value of the image times this.
+    /// Every real number that the model takes, times this.
     Scale(f64),
-    /// From every value of the image its channel's mean is taken; the rest is divided by its deviation. One entry
+    /// Every real number that the model takes, less its channel's mean, divided by its channel's deviation. One entry
     /// for all channels, or one a channel.
     Normalize {
         /// Means.
@@ -68,6 +74,57 @@ pub enum DataStep {
         /// Standard deviations.
         std: Vec<f64>,
     },
+    /// Zeros all around every image, then a window of it.
+    Crop {
+        /// Rows and columns of the window; the image's unless given.
+        size: Option<[usize; 2]>,
+        /// So many zeros on each side.
+        pad: usize,
+        /// Whether the window lies anywhere or in the middle.
+        random: bool,
+    },
+    /// Left and right change places, for this share of the examples.
+    Flip {
+        /// The share.
+        probability: f64,
+    },
+}
+
+impl Field {
+    /// A field with known axes; sizes may be left open.
+    pub(super) fn known(name: &str, dtype: DType, axes: &[(&str, Option<usize>)]) -> Field {
+        let axes = axes.iter().map(|(axis, size)| ((*axis).to_string(), *size)).collect();
+        Field { name: name.to_string(), dtype: Some(dtype), axes: Some(axes) }
+    }
+
+    /// Whether it fits a type: element type, and axes without the batch axis.
+    pub(super) fn fits(&self, dtype: DType, axes: &[(&str, usize)]) -> bool {
+        self.dtype.is_none_or(|own| own == dtype)
+            && self.axes.as_ref().is_none_or(|own| {
+                own.len() == axes.len()
+                    && own.iter().zip(axes).all(|((name, size), (axis, found))| {
+                        name == axis && size.is_none_or(|size| size == *found)
+                    })
+            })
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name)?;
+        if let Some(dtype) = self.dtype {
+            write!(f, ": {dtype}")?;
+        }
+        let Some(axes) = &self.axes else { return Ok(()) };
+        f.write_str("[N")?;
+        for (axis, size) in axes {
+            match size {
+                Some(size) => write!(f, ", {axis}={size}")?,
+                None => write!(f, ", {axis}")?,
+            }
+        }
+        f.write_str("]")
+    }
 }
 
 /// How often to save: `every(1, "epoch", keep=3)`.

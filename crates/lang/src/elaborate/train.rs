@@ -7,10 +7,10 @@ use kiln_graph::nearest;
 use kiln_tensor::DType;
 
 use super::call::call_text;
-use super::data::{DataSource, Field, Training};
+use super::data::{DataSource, Training};
 use super::frame::{CallSite, Frame};
 use super::settings::Settings;
-use super::value::{Arg, Function, Target, Tensor, Value, type_text};
+use super::value::{Arg, Function, Target, Tensor, Value};
 use super::variable::Declared;
 use super::{Elaborator, Eval, shared};
 use crate::ast::{DefinitionKind, Expr, ExprKind, Ident};
@@ -61,66 +61,84 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         Ok(())
     }
 
-    /// Checks that the data set has what the model's input takes.
+    /// Checks that the data sets have what the model's input takes.
     pub(super) fn check_field(
         &mut self,
         name: &Ident,
         t: &Tensor<'b>,
         training: &Training,
     ) -> Eval<()> {
-        let kind = training.data.kind;
-        let Some(field) = kind.fields.iter().find(|f| f.name == name.node) else {
-            let fields: Vec<&str> = kind.fields.iter().map(|f| f.name).collect();
-            let message =
-                format!("`{}` has no field `{}` for the model's input", kind.name, name.node);
-            let d = Diagnostic::new(Code::Name, message)
-                .label(training.data.span, format!("it has {}", fields.join(" and ")))
-                .label(name.span, "the input");
-            return self.fail(d);
-        };
-        let fits = t.dtype == field.dtype
-            && t.axes.iter().zip(t.shape.iter()).all(|(a, s)| {
-                &**a == "N" || field.axes.iter().any(|(b, size)| &**a == *b && size == s)
-            })
-            && t.axes.len() == field.axes.len() + 1;
-        if fits {
-            return Ok(());
+        for source in std::iter::once(&training.data).chain(&training.validate) {
+            let Some(field) = source.fields.iter().find(|f| f.name == name.node) else {
+                let message =
+                    format!("`{}` has no field `{}` for the model's input", source.name, name.node);
+                let d = Diagnostic::new(Code::Name, message)
+                    .label(source.span, format!("it has {}", field_names(source)))
+                    .label(name.span, "the input");
+                return self.fail(d);
+            };
+            let axes: Vec<(&str, usize)> =
+                t.axes.iter().map(|axis| &**axis).zip(t.shape.iter().copied()).collect();
+            let fits = match axes.as_slice() {
+                [("N", _), axes @ ..] => field.fits(t.dtype, axes),
+                _ => false,
+            };
+            if !fits {
+                let message = format!("the data do not fit the input `{}`", name.node);
+                let d = Diagnostic::new(Code::Shape, message)
+                    .label(source.span, format!("`{}` gives {field}", source.name))
+                    .label(name.span, format!("the input is {}", t.type_text()));
+                return self.fail(match axes.first() {
+                    Some(("N", _)) => d,
+                    _ => d.help("the first axis of an input counts the examples: N"),
+                });
+            }
         }
-        let d =
-            Diagnostic::new(Code::Shape, format!("the data do not fit the input `{}`", name.node))
-                .label(training.data.span, format!("`{}` gives {}", kind.name, field_text(field)))
-                .label(name.span, format!("the input is {}", t.type_text()));
-        self.fail(d)
+        Ok(())
     }
 
     /// `data.label`.
     pub(super) fn data_field(&mut self, source: &DataSource, name: &Ident) -> Eval<Value<'b>> {
-        let Some(field) = source.kind.fields.iter().find(|f| f.name == name.node) else {
-            let names = source.kind.fields.iter().map(|f| f.name);
+        let Some(field) = source.fields.iter().find(|f| f.name == name.node) else {
+            let names = source.fields.iter().map(|f| f.name.as_str());
             let mut d = Diagnostic::new(
                 Code::Name,
-                format!("`{}` has no field `{}`", source.kind.name, name.node),
+                format!("`{}` has no field `{}`", source.name, name.node),
             )
             .label(name.span, "");
-            d = match nearest(&name.node, names.clone()) {
+            d = match nearest(&name.node, names) {
                 Some(near) => d.help(format!("did you mean `{near}`?")),
-                None => d.help(format!("it has {}", names.collect::<Vec<_>>().join(" and "))),
+                None => d.help(format!("it has {}", field_names(source))),
             };
             return self.fail(d);
         };
-        if let Some(t) = self.inputs.get(field.name) {
+        if let Some(t) = self.inputs.get(&field.name) {
             return Ok(Value::Tensor(t.clone()));
         }
-        let batch = self.batch;
-        let dims: Vec<usize> =
-            std::iter::once(batch).chain(field.axes.iter().map(|(_, s)| *s)).collect();
-        let axes: Vec<_> =
-            std::iter::once("N").chain(field.axes.iter().map(|(a, _)| *a)).map(shared).collect();
+        // What the data set leaves open: a class or a number for each example.
+        let dtype = field.dtype.unwrap_or(match field.name.as_str() {
+            "label" => DType::I32,
+            _ => DType::F32,
+        });
+        let (mut axes, mut dims) = (vec![shared("N")], vec![self.batch]);
+        for (axis, size) in field.axes.iter().flatten() {
+            // A size that is left open is that of the model's input.
+            let inputs = source.fields.iter().filter_map(|f| self.inputs.get(&f.name));
+            let Some(size) = size.or_else(|| inputs.filter_map(|t| t.size(axis)).next()) else {
+                let message = format!("the axis {axis} of `{field}` has no size");
+                let d = Diagnostic::new(Code::Shape, message)
+                    .label(name.span, "no input of the model has this axis")
+                    .label(source.span, "nor is it given here");
+                return self.fail(d);
+            };
+            axes.push(shared(axis));
+            dims.push(size);
+        }
         let shape = self.shape(&axes, &dims, name.span)?;
         self.locate(name.span);
-        let var = self.builder.data(field.name, field.dtype, &shape);
+        let var = self.builder.data(&field.name, dtype, &shape);
         let t = self.tensor(var, axes, name.span);
-        self.inputs.insert(field.name.to_string(), t.clone());
+        self.inputs.insert(field.name.clone(), t.clone());
         Ok(Value::Tensor(t))
     }
 
@@ -368,12 +386,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
     }
 }
 
-fn field_text(field: &Field) -> String {
-    let axes: Vec<_> = field.axes.iter().map(|(a, _)| shared(a)).collect();
-    let dims: Vec<usize> = field.axes.iter().map(|(_, s)| *s).collect();
-    let text = type_text(field.dtype, &axes, &dims);
-    match text.split_once('[') {
-        Some((dtype, rest)) => format!("{dtype}[N, {rest}"),
-        None => format!("{text}[N]"),
-    }
+/// The names of a data set's fields.
+fn field_names(source: &DataSource) -> String {
+    source.fields.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(" and ")
 }

@@ -1,13 +1,9 @@
 //! The UCI handwritten digits as CSV: a header `p00` .. `p77`, `label`, then one image a line.
 
-use std::fs::{self, File};
 use std::path::Path;
 
-use kiln_tensor::Shape;
-
-use super::{Dataset, Split};
+use super::{Dataset, Field, file};
 use crate::Error;
-use crate::random::{Purpose, shuffled};
 
 /// Rows and columns of an image.
 const SIZE: usize = 8;
@@ -15,51 +11,19 @@ const PIXELS: usize = SIZE * SIZE;
 const CLASSES: u8 = 10;
 /// The largest value of a pixel.
 const WHITE: u8 = 16;
-/// One example in so many is for testing.
-const TEST_SHARE: usize = 5;
-/// The seed of the split: a constant, so that accuracies of different runs compare.
-const SPLIT_SEED: u32 = 0;
 /// The set takes a quarter of a MiB; a larger file than this is something else.
 const MAX_BYTES: u64 = 16 << 20;
-
-/// Reads the file and takes the split: the examples are put in a fixed random order, of which the last fifth is the
-/// test split and the rest the training split.
-pub(super) fn load(path: &Path, split: Split) -> Result<Dataset, Error> {
-    let all = read(path)?;
-    if all.len() < 2 {
-        return Err(Error::file(
-            path,
-            "one example cannot be split into training and test examples",
-        ));
-    }
-    let count = u32::try_from(all.len()).expect("checked when the data set was made");
-    let order = shuffled(count, SPLIT_SEED, Purpose::Split, 0);
-    let (train, test) = order.split_at(all.len() - all.len().div_ceil(TEST_SHARE));
-    Ok(all.select(if split == Split::Train { train } else { test }))
-}
 
 /// The name of column `i`.
 fn column(i: usize) -> String {
     if i < PIXELS { format!("p{}{}", i / SIZE, i % SIZE) } else { "label".to_string() }
 }
 
-fn read(path: &Path) -> Result<Dataset, Error> {
-    let metadata = fs::metadata(path).map_err(Error::read(path))?;
-    if !metadata.is_file() {
-        return Err(Error::file(
-            path,
-            "it is not a regular file; a CSV file of digits is expected",
-        ));
-    }
-    if metadata.len() > MAX_BYTES {
-        let size = metadata.len();
-        return Err(Error::file(
-            path,
-            format!("{size} bytes are too many for the digits (16 MiB)"),
-        ));
-    }
-    let file = File::open(path).map_err(Error::read(path))?;
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(file);
+/// Reads the file.
+pub(super) fn load(path: &Path) -> Result<Dataset, Error> {
+    let bytes = file::read(path, MAX_BYTES)?;
+    let mut reader =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(&bytes[..]);
 
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     let mut row = csv::ByteRecord::new();
@@ -107,14 +71,18 @@ fn read(path: &Path) -> Result<Dataset, Error> {
     if labels.is_empty() {
         return Err(Error::file(path, if first { "it is empty" } else { "it has no examples" }));
     }
-    let image = Shape::new([1, SIZE, SIZE]).expect("small");
-    Dataset::new(image, usize::from(CLASSES), pixels, labels)
+    Dataset::new(vec![
+        Field::bytes("image", &[1, SIZE, SIZE], pixels).from_file(path),
+        Field::integers("label", &[], labels).from_file(path),
+    ])
 }
 
 #[cfg(test)]
 mod tests {
     use std::fmt::Write;
+    use std::fs;
 
+    use super::super::Split;
     use super::*;
 
     fn csv(examples: usize) -> String {
@@ -133,7 +101,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("digits.csv");
         fs::write(&path, text).unwrap();
-        load(&path, split).map_err(|e| {
+        load(&path).and_then(|data| data.split(&path, Some(split))).map_err(|e| {
             let message = e.to_string();
             message.split_once("digits.csv: ").expect("the file is named").1.to_string()
         })
@@ -144,16 +112,22 @@ mod tests {
         // The first two pixels tell the examples apart: 17 x 10 of them.
         let text = csv(170);
         let [train, test] = [Split::Train, Split::Test].map(|s| load_text(&text, s).unwrap());
-        assert_eq!((train.len(), test.len(), train.classes()), (136, 34, 10));
-        assert_eq!(&train.image_shape()[..], [1, 8, 8]);
-        let key = |set: &Dataset, i| (set.image(i).to_vec(), set.label(i));
+        assert_eq!((train.len(), test.len()), (136, 34));
+        assert_eq!(train.field("image").unwrap().shape(), [1, 8, 8]);
+        let values = |set: &Dataset, name, i| {
+            let field = set.field(name).unwrap();
+            let mut to = vec![0; field.shape().iter().product()];
+            field.write_i32(set.row(i), None, &mut to);
+            to
+        };
+        let key = |set: &Dataset, i| (values(set, "image", i), values(set, "label", i));
         let mut seen: Vec<_> = (0..136).map(|i| key(&train, i)).collect();
         seen.extend((0..34).map(|i| key(&test, i)));
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), 170);
         // Pinned: a change here changes what every published accuracy means.
-        let labels: Vec<i32> = (0..8).map(|i| test.label(i)).collect();
+        let labels: Vec<i32> = (0..8).map(|i| values(&test, "label", i)[0]).collect();
         assert_eq!(labels, [5, 8, 4, 4, 0, 4, 6, 9]);
     }
 
@@ -195,7 +169,7 @@ mod tests {
     #[test]
     fn a_directory_is_no_csv_file() {
         let directory = tempfile::tempdir().unwrap();
-        let error = load(directory.path(), Split::Train).unwrap_err().to_string();
+        let error = load(directory.path()).unwrap_err().to_string();
         assert!(error.contains("not a regular file"), "{error}");
     }
 }

@@ -3,15 +3,13 @@
 //! Header: two zero bytes, the element type (8: unsigned bytes), the number of axes, then each axis' size in 32 bits.
 //! What it declares is compared with what the file can hold before anything is allocated, and no more is ever read.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
-use kiln_tensor::Shape;
-
-use super::{Dataset, Split};
+use super::{Dataset, Field, Split, file};
 use crate::Error;
+use flate2::bufread::MultiGzDecoder;
 
 /// Rows and columns of an image.
 const SIZE: usize = 28;
@@ -24,7 +22,7 @@ const GZ_RATIO: u64 = 32;
 const GZ_FREE: u64 = 16 << 20;
 
 /// Reads the images and labels of a split from a directory.
-pub(super) fn load(directory: &Path, split: Split) -> Result<Dataset, Error> {
+pub(super) fn mnist(directory: &Path, split: Split) -> Result<Dataset, Error> {
     let metadata = fs::metadata(directory).map_err(Error::read(directory))?;
     if !metadata.is_dir() {
         return Err(Error::file(directory, "it is not a directory; one of IDX files is expected"));
@@ -60,9 +58,10 @@ pub(super) fn load(directory: &Path, split: Split) -> Result<Dataset, Error> {
         let message = format!("label {i} is {}, expected 0..={}", labels[i], CLASSES - 1);
         return Err(Error::file(&label_path, message));
     }
-    let labels = labels.into_iter().map(i32::from).collect();
-    let image = Shape::new([1, SIZE, SIZE]).expect("small");
-    Dataset::new(image, CLASSES, images.read()?, labels)
+    Dataset::new(vec![
+        Field::bytes("image", &[1, SIZE, SIZE], images.read()?).from_file(&image_path),
+        Field::bytes("label", &[], labels).from_file(&label_path),
+    ])
 }
 
 /// The file of this name, or with `.gz`.
@@ -86,12 +85,8 @@ struct Idx {
 
 impl Idx {
     fn open(path: &Path, axes: u8) -> Result<Idx, Error> {
-        let metadata = fs::metadata(path).map_err(Error::read(path))?;
-        if !metadata.is_file() {
-            return Err(Error::file(path, "it is not a regular file"));
-        }
-        let mut file =
-            BufReader::with_capacity(1 << 16, File::open(path).map_err(Error::read(path))?);
+        let (file, stored) = file::open(path)?;
+        let mut file = BufReader::with_capacity(1 << 16, file);
         let mut magic = [0; 2];
         let got = read_up_to(&mut file, &mut magic).map_err(Error::read(path))?;
         file.seek(SeekFrom::Start(0)).map_err(Error::read(path))?;
@@ -123,7 +118,6 @@ impl Idx {
         let Some(declared) = product else {
             return Err(Error::file(path, format!("it declares {list} bytes: too many to count")));
         };
-        let stored = metadata.len();
         if compressed {
             let limit = stored.saturating_mul(GZ_RATIO).saturating_add(GZ_FREE);
             if declared > limit {
@@ -221,6 +215,7 @@ mod tests {
     use flate2::write::GzEncoder;
     use tempfile::TempDir;
 
+    use super::super::Values;
     use super::*;
 
     const IMAGES: &str = "t10k-images-idx3-ubyte";
@@ -261,7 +256,7 @@ mod tests {
     fn error(name: &str, content: Option<&[u8]>) -> String {
         let directory = directory(name, content);
         let begun = Instant::now();
-        let message = load(directory.path(), Split::Test).unwrap_err().to_string();
+        let message = mnist(directory.path(), Split::Test).unwrap_err().to_string();
         assert!(begun.elapsed() < Duration::from_secs(2));
         message.replace(directory.path().to_str().unwrap(), "D")
     }
@@ -271,20 +266,23 @@ mod tests {
         let compressed = gz(&idx(&[3, 28, 28], &pixels(3)));
         let name = format!("{IMAGES}.gz");
         let [plain, compressed] = [directory("", None), directory(&name, Some(&compressed))]
-            .map(|directory| load(directory.path(), Split::Test).unwrap());
-        assert_eq!(plain, compressed);
-        assert_eq!((plain.len(), plain.classes(), plain.label(2)), (3, 10, 9));
-        assert_eq!(&plain.image_shape()[..], [1, 28, 28]);
-        assert_eq!(plain.image(1), &pixels(2)[784..]);
+            .map(|directory| mnist(directory.path(), Split::Test).unwrap());
+        for data in [plain, compressed] {
+            assert_eq!(data.len(), 3);
+            assert_eq!(data.field("image").unwrap().shape(), [1, 28, 28]);
+            let values = |name| data.field(name).unwrap().values().clone();
+            assert_eq!(values("image"), Values::Bytes(pixels(3)));
+            assert_eq!(values("label"), Values::Bytes(vec![7, 0, 9]));
+        }
     }
 
     #[test]
     fn missing_files_are_named() {
         assert_eq!(error(IMAGES, None), format!("D: it has neither {IMAGES} nor {IMAGES}.gz"));
         let directory = directory("", None);
-        let train = load(directory.path(), Split::Train).unwrap_err().to_string();
+        let train = mnist(directory.path(), Split::Train).unwrap_err().to_string();
         assert!(train.contains("neither train-labels-idx1-ubyte nor"), "{train}");
-        let file = load(&directory.path().join(LABELS), Split::Test).unwrap_err().to_string();
+        let file = mnist(&directory.path().join(LABELS), Split::Test).unwrap_err().to_string();
         assert!(file.contains("it is not a directory"), "{file}");
     }
 

@@ -1,44 +1,67 @@
-//! Data sets in memory, and the plain description of where one comes from.
+//! Data sets: where one comes from, and its examples.
+//!
+//! A data set is a table: every example has the same named fields, such as `image` and `label`. A [`DataSpec`] says
+//! where it comes from; loading checks whatever can be checked without the program. What the program wants of each
+//! field, a [`FieldType`], is compared when [`Batches`](crate::Batches) are made.
 
 mod digits;
+mod file;
 mod idx;
+mod text;
 
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
-use kiln_tensor::Shape;
+use kiln_tensor::DType;
 
+use self::text::Windows;
 use crate::Error;
+use crate::random::{Draws, Purpose, shuffled};
+use crate::transform::Transform;
 
 /// A data set and what is done to its examples, as a train section says it:
 /// `mnist("data/mnist", split="train") |> shuffle() |> scale(1/255)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataSpec {
-    /// The kind of data set.
-    pub kind: Kind,
+    /// How its files are to be read.
+    pub format: Format,
     /// Its file or directory.
     pub path: PathBuf,
-    /// `train` or `test`.
-    pub split: String,
+    /// Which part of it, where it is not all.
+    pub split: Option<Split>,
     /// What is done to every example, in order.
     pub steps: Vec<DataStep>,
 }
 
-/// A kind of data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A directory of IDX files named as MNIST's, plain or .gz: grey 28x28 images, values 0..=255, ten classes.
+/// How the files of a data set are to be read, and what fields its examples have.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Format {
+    /// A directory of IDX files named as MNIST's, plain or .gz: `image` grey 28x28, values 0..=255; `label` 0..=9.
     Mnist,
-    /// The UCI handwritten digits as CSV: grey 8x8 images, values 0..=16, ten classes.
+    /// The UCI handwritten digits as CSV: `image` grey 8x8, values 0..=16; `label` 0..=9.
     Digits,
+    /// The bytes of a file: `token`, so many bytes of it, and `label`, for each the byte that follows.
+    Text {
+        /// The bytes of an example; what the program wants unless given.
+        length: Option<usize>,
+    },
 }
 
-/// What is done to the examples of a data set.
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// To train on.
+    Train,
+    /// To test on.
+    Test,
+}
+
+/// What is done to the examples of a data set: to those fields of real numbers that the model takes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DataStep {
     /// A new order every epoch, a function of the seed and the epoch; where among the steps it stands is all one.
     Shuffle,
-    /// Every value of the image times this.
+    /// Every value times this.
     Scale(f64),
     /// Every value less its channel's mean, divided by its channel's standard deviation; one entry for all channels
     /// or one a channel.
@@ -48,143 +71,271 @@ pub enum DataStep {
         /// Standard deviations.
         std: Vec<f64>,
     },
+    /// Zeros all around every image, then a window of it.
+    Crop {
+        /// Rows and columns of the window; the image's unless given.
+        size: Option<[usize; 2]>,
+        /// So many zeros on each side.
+        pad: usize,
+        /// Whether the window lies anywhere, another place for every example and epoch, or in the middle.
+        random: bool,
+    },
+    /// Left and right change places, for a share of the examples that is another one every epoch.
+    Flip {
+        /// The share.
+        probability: f64,
+    },
 }
 
-/// Images and their labels, in memory.
+/// What a program wants of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldType {
+    /// Its name.
+    pub name: String,
+    /// The element type.
+    pub dtype: DType,
+    /// Names and sizes of the axes, those of one example.
+    pub axes: Vec<(String, usize)>,
+    /// Whether the model takes it; otherwise it is for the loss and the metrics.
+    pub input: bool,
+    /// How many whole numbers from 0 up the program tells apart, where it does: classes, or rows of a table.
+    pub classes: Option<usize>,
+    /// Where the program declares it, for messages.
+    pub place: String,
+}
+
+impl FieldType {
+    /// The sizes of its axes.
+    pub fn sizes(&self) -> Vec<usize> {
+        self.axes.iter().map(|(_, size)| *size).collect()
+    }
+}
+
+impl fmt::Display for FieldType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}[N", self.name, self.dtype)?;
+        self.axes.iter().try_for_each(|(axis, size)| write!(f, ", {axis}={size}"))?;
+        write!(f, "]")
+    }
+}
+
+/// Examples.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
-    image: Shape,
-    classes: usize,
-    pixels: Vec<u8>,
-    labels: Vec<i32>,
+    fields: Vec<Field>,
+    /// Examples in every field.
+    stored: u32,
+    /// Those of them that belong to the data set, in order; all if it says nothing.
+    rows: Option<Vec<u32>>,
 }
 
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Kind; 2] = [Kind::Mnist, Kind::Digits];
-
-    /// Its name in a train section.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Kind::Mnist => "mnist",
-            Kind::Digits => "digits",
-        }
-    }
+/// A field: what each example has under its name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    name: String,
+    /// The shape of one example's part.
+    shape: Vec<usize>,
+    values: Values,
+    /// The file it comes from.
+    origin: PathBuf,
 }
 
-impl FromStr for Kind {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Kind, Error> {
-        Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
-            let known = Kind::ALL.map(Kind::name).join(" or ");
-            Error::Setting(format!("unknown data set `{name}` ({known})"))
-        })
-    }
-}
-
-/// A split of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Split {
-    Train,
-    Test,
+/// The values of a field, all examples one after the other.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Values {
+    Bytes(Vec<u8>),
+    F32(Vec<f32>),
+    I32(Vec<i32>),
+    Windows(Windows),
 }
 
 impl DataSpec {
-    /// Reads the data set into memory.
+    /// Reads the data set: what the program wants of it.
     ///
     /// # Errors
-    /// If the split is unknown, or a file is missing, truncated, longer than it declares, or has values out of range;
-    /// the error names the file, what was expected and what was found.
-    pub fn load(&self) -> Result<Dataset, Error> {
-        let split = match self.split.as_str() {
-            "train" => Split::Train,
-            "test" => Split::Test,
-            other => {
-                let kind = self.kind.name();
-                return Err(Error::Setting(format!(
-                    "the data set `{kind}` has no split `{other}` (train or test)"
-                )));
-            }
-        };
-        match self.kind {
-            Kind::Mnist => idx::load(&self.path, split),
-            Kind::Digits => digits::load(&self.path, split),
+    /// If a file is missing, no regular file, truncated, longer than it declares, or has values out of range; the
+    /// error names the file, what was expected and what was found.
+    pub fn load(&self, wanted: &[FieldType]) -> Result<Dataset, Error> {
+        let path = &self.path;
+        match self.format {
+            Format::Mnist => idx::mnist(path, self.split.unwrap_or(Split::Train)),
+            Format::Digits => digits::load(path)?.split(path, self.split),
+            Format::Text { length } => text::load(path, length, self.split, wanted),
         }
     }
 }
 
+/// One example in so many is for testing.
+const TEST_SHARE: u32 = 5;
+/// The seed of splits: a constant, so that accuracies of different runs compare.
+const SPLIT_SEED: u32 = 0;
+
 impl Dataset {
-    /// A data set of these images, one after the other, each of shape `image` (`[C, H, W]`), and their labels.
+    /// A data set of these fields.
     ///
     /// # Errors
-    /// If there are no examples, more than 2^32 - 1, not as many images as labels, or a label outside `0..classes`.
-    pub fn new(
-        image: Shape,
-        classes: usize,
-        pixels: Vec<u8>,
-        labels: Vec<i32>,
-    ) -> Result<Dataset, Error> {
-        let wrong = |message| Err(Error::Setting(message));
-        if image.rank() != 3 || image.elements() == 0 {
-            return wrong(format!("images are of shape [C,H,W] with no size 0, got {image}"));
+    /// If there are no examples, more than 2^32 - 1, or not as many in each field; if a field's values are no whole
+    /// number of examples.
+    pub fn new(fields: Vec<Field>) -> Result<Dataset, Error> {
+        let wrong = |field: &Field, message| Err(Error::file(&field.origin, message));
+        let mut stored = None;
+        for field in &fields {
+            let Some(count) = field.count() else {
+                let (name, found) = (&field.name, field.values.len());
+                let message =
+                    format!("{found} values of `{name}` are no examples of {:?}", field.shape);
+                return wrong(field, message);
+            };
+            match stored {
+                None => stored = Some(count),
+                Some(before) if before == count => {}
+                Some(before) => {
+                    let (first, name) = (&fields[0].name, &field.name);
+                    return wrong(field, format!("{count} `{name}` for {before} `{first}`"));
+                }
+            }
         }
-        if labels.is_empty() || u32::try_from(labels.len()).is_err() {
-            return wrong(format!("a data set of {} examples", labels.len()));
+        match (stored, fields.first()) {
+            (Some(count), Some(field)) => match u32::try_from(count) {
+                Ok(stored) if stored > 0 => Ok(Dataset { fields, stored, rows: None }),
+                _ => wrong(field, format!("a data set of {count} examples")),
+            },
+            _ => Err(Error::Setting("a data set without fields".to_string())),
         }
-        if labels.len().checked_mul(image.elements()) != Some(pixels.len()) {
-            let (n, found) = (labels.len(), pixels.len());
-            return wrong(format!("{n} labels need {n} images of {image}, got {found} values"));
-        }
-        let valid = |&label: &i32| usize::try_from(label).is_ok_and(|label| label < classes);
-        if let Some(i) = labels.iter().position(|label| !valid(label)) {
-            return wrong(format!("label {i} is {}, there are {classes} classes", labels[i]));
-        }
-        Ok(Dataset { image, classes, pixels, labels })
     }
 
     /// The number of examples, never 0.
     #[expect(clippy::len_without_is_empty, reason = "a data set is never empty")]
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.rows.as_ref().map_or(self.stored as usize, Vec::len)
     }
 
-    /// The shape of one image, `[C, H, W]`.
-    pub fn image_shape(&self) -> &Shape {
-        &self.image
+    /// The field of this name.
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == name)
     }
 
-    /// The number of classes: labels are below it.
-    pub fn classes(&self) -> usize {
-        self.classes
+    pub(crate) fn fields(&self) -> &[Field] {
+        &self.fields
     }
 
-    /// The values of image `i`, row-major `[C, H, W]`.
-    ///
-    /// # Panics
-    /// If there is no such example.
-    pub fn image(&self, i: usize) -> &[u8] {
-        let size = self.image.elements();
-        &self.pixels[i * size..][..size]
+    /// Where the fields hold example `i`.
+    pub(crate) fn row(&self, i: usize) -> usize {
+        self.rows.as_ref().map_or(i, |rows| rows[i] as usize)
     }
 
-    /// The label of image `i`.
-    ///
-    /// # Panics
-    /// If there is no such example.
-    pub fn label(&self, i: usize) -> i32 {
-        self.labels[i]
-    }
-
-    /// The examples of these numbers.
-    fn select(&self, order: &[u32]) -> Dataset {
-        let mut pixels = Vec::with_capacity(order.len() * self.image.elements());
-        let mut labels = Vec::with_capacity(order.len());
-        for &i in order {
-            pixels.extend_from_slice(self.image(i as usize));
-            labels.push(self.label(i as usize));
+    /// A part of a data set that comes undivided: the examples are put in a fixed random order, of which the last
+    /// fifth is the test split and the rest the training split.
+    fn split(mut self, path: &Path, split: Option<Split>) -> Result<Dataset, Error> {
+        let Some(split) = split else { return Ok(self) };
+        if self.stored < 2 {
+            let message = "one example cannot be split into training and test examples";
+            return Err(Error::file(path, message));
         }
-        Dataset { image: self.image.clone(), classes: self.classes, pixels, labels }
+        let mut order = shuffled(self.stored, SPLIT_SEED, Purpose::Split, 0);
+        let test = order.split_off((self.stored - self.stored.div_ceil(TEST_SHARE)) as usize);
+        self.rows = Some(if split == Split::Train { order } else { test });
+        Ok(self)
+    }
+}
+
+impl Field {
+    /// A field of bytes: whole numbers or real ones, whichever the program wants.
+    pub fn bytes(name: &str, shape: &[usize], values: Vec<u8>) -> Field {
+        Field::new(name, shape, Values::Bytes(values))
+    }
+
+    /// A field of real numbers.
+    pub fn reals(name: &str, shape: &[usize], values: Vec<f32>) -> Field {
+        Field::new(name, shape, Values::F32(values))
+    }
+
+    /// A field of whole numbers.
+    pub fn integers(name: &str, shape: &[usize], values: Vec<i32>) -> Field {
+        Field::new(name, shape, Values::I32(values))
+    }
+
+    pub(crate) fn new(name: &str, shape: &[usize], values: Values) -> Field {
+        let origin = PathBuf::from("a data set");
+        Field { name: name.to_string(), shape: shape.to_vec(), values, origin }
+    }
+
+    /// With the file it comes from, for messages.
+    pub(crate) fn from_file(self, path: &Path) -> Field {
+        Field { origin: path.to_path_buf(), ..self }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The shape of one example's part.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    pub(crate) fn origin(&self) -> &Path {
+        &self.origin
+    }
+
+    pub(crate) fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// The number of examples, if the values are a whole number of them.
+    fn count(&self) -> Option<usize> {
+        if let Values::Windows(windows) = &self.values {
+            return Some(windows.count());
+        }
+        let size = self.shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size))?;
+        let values = self.values.len();
+        (size > 0 && values.is_multiple_of(size)).then(|| values / size)
+    }
+
+    /// What its values are; bytes count as whole numbers.
+    pub(crate) fn dtype(&self) -> DType {
+        match self.values {
+            Values::Bytes(_) | Values::I32(_) | Values::Windows(_) => DType::I32,
+            Values::F32(_) => DType::F32,
+        }
+    }
+
+    /// The real numbers of one example.
+    pub(crate) fn write_f32(&self, row: usize, t: &Transform, draws: Draws, to: &mut [f32]) {
+        let size: usize = self.shape.iter().product();
+        match &self.values {
+            Values::Bytes(v) => t.bytes(&v[row * size..][..size], draws, to),
+            Values::F32(v) => t.floats(&v[row * size..][..size], draws, to),
+            Values::I32(v) => t.integers(&v[row * size..][..size], draws, to),
+            Values::Windows(_) => unreachable!("windows are of whole numbers"),
+        }
+    }
+
+    /// The whole numbers of one example.
+    pub(crate) fn write_i32(&self, row: usize, draws: Option<Draws>, to: &mut [i32]) {
+        match &self.values {
+            Values::Bytes(v) => {
+                let from = &v[row * to.len()..];
+                for (to, &from) in to.iter_mut().zip(from) {
+                    *to = i32::from(from);
+                }
+            }
+            Values::I32(v) => to.copy_from_slice(&v[row * to.len()..][..to.len()]),
+            Values::Windows(windows) => windows.write(row, draws, to),
+            Values::F32(_) => unreachable!("real numbers are no whole ones"),
+        }
+    }
+}
+
+impl Values {
+    fn len(&self) -> usize {
+        match self {
+            Values::Bytes(v) => v.len(),
+            Values::F32(v) => v.len(),
+            Values::I32(v) => v.len(),
+            Values::Windows(windows) => windows.count(),
+        }
     }
 }
 
@@ -192,33 +343,29 @@ impl Dataset {
 mod tests {
     use super::*;
 
-    fn spec(kind: Kind, split: &str) -> DataSpec {
-        DataSpec { kind, path: "nowhere/at/all".into(), split: split.into(), steps: vec![] }
-    }
-
-    #[test]
-    fn unknown_kinds_splits_and_paths_are_named() {
-        let error = "imagenet".parse::<Kind>().unwrap_err().to_string();
-        assert_eq!(error, "unknown data set `imagenet` (mnist or digits)");
-        let error = spec(Kind::Mnist, "dev").load().unwrap_err().to_string();
-        assert_eq!(error, "the data set `mnist` has no split `dev` (train or test)");
-        for kind in Kind::ALL {
-            let error = spec(kind, "train").load().unwrap_err().to_string();
-            assert!(error.starts_with("cannot read nowhere/at/all: "), "{error}");
-        }
-    }
-
     #[test]
     fn examples_are_checked() {
-        let image = Shape::new([1, 1, 2]).unwrap();
-        let new = |pixels: usize, labels: &[i32]| {
-            Dataset::new(image.clone(), 3, vec![0; pixels], labels.to_vec())
-                .map_err(|e| e.to_string())
+        let new = |pixels: usize, labels: usize| {
+            let image = Field::bytes("image", &[1, 1, 2], vec![0; pixels]);
+            let label = Field::integers("label", &[], vec![0; labels]);
+            Dataset::new(vec![image, label]).map(|d| d.len()).map_err(|e| e.to_string())
         };
-        assert_eq!(new(4, &[0, 2]).unwrap().len(), 2);
-        assert_eq!(new(4, &[0, 3]).unwrap_err(), "label 1 is 3, there are 3 classes");
-        assert_eq!(new(4, &[-1, 0]).unwrap_err(), "label 0 is -1, there are 3 classes");
-        assert_eq!(new(5, &[0, 1]).unwrap_err(), "2 labels need 2 images of [1,1,2], got 5 values");
-        assert_eq!(new(0, &[]).unwrap_err(), "a data set of 0 examples");
+        assert_eq!(new(4, 2), Ok(2));
+        assert_eq!(new(4, 3).unwrap_err(), "a data set: 3 `label` for 2 `image`");
+        assert_eq!(
+            new(5, 2).unwrap_err(),
+            "a data set: 5 values of `image` are no examples of [1, 1, 2]"
+        );
+        assert_eq!(new(0, 0).unwrap_err(), "a data set: a data set of 0 examples");
+    }
+
+    #[test]
+    fn missing_files_are_named() {
+        for format in [Format::Mnist, Format::Digits, Format::Text { length: Some(1) }] {
+            let (path, steps) = (PathBuf::from("nowhere/at/all"), vec![]);
+            let spec = DataSpec { format, path, split: None, steps };
+            let error = spec.load(&[]).unwrap_err().to_string();
+            assert!(error.starts_with("cannot read nowhere/at/all: "), "{error}");
+        }
     }
 }

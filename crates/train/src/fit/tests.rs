@@ -1,10 +1,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kiln_tensor::{Shape, Tensor};
+use kiln_tensor::{DType, Tensor};
 
 use super::*;
-use crate::{DataStep, Dataset, Last, load_weights};
+use crate::{DataStep, Dataset, Field, FieldType, Last, load_weights};
 
 /// Softmax regression on one-pixel images, written out: enough to see a loss fall.
 struct Regression {
@@ -23,8 +23,10 @@ impl Regression {
     fn pass(&self, batch: &Batch<'_>) -> (Scores, [[f64; 2]; 2]) {
         let rows = batch.rows as f64;
         let (mut loss, mut right, mut gradient) = (0.0, 0.0, [[0.0; 2]; 2]);
-        let images = batch.image.as_f32().unwrap();
-        for (&x, &label) in images.iter().zip(batch.label.as_i32().unwrap()).take(batch.rows) {
+        let images = batch.get("image").unwrap().as_f32().unwrap();
+        for (&x, &label) in
+            images.iter().zip(batch.get("label").unwrap().as_i32().unwrap()).take(batch.rows)
+        {
             let x = f64::from(x);
             let e = self.weights.map(|[w, b]| (w * x + b).exp());
             let p = e.map(|e_i| e_i / (e[0] + e[1]));
@@ -48,7 +50,7 @@ impl Trainer for Regression {
         if self.fail_at == Some(self.trained.len()) {
             return Err("the power failed".into());
         }
-        self.trained.extend(batch.label.as_i32().unwrap());
+        self.trained.extend(batch.get("label").unwrap().as_i32().unwrap());
         let (scores, gradient) = self.pass(batch);
         let weights = self.weights.as_flattened_mut();
         for (weight, gradient) in weights.iter_mut().zip(gradient.as_flattened()) {
@@ -71,12 +73,24 @@ impl Trainer for Regression {
 fn data(examples: usize) -> Dataset {
     let pixels: Vec<u8> = (0..examples).map(|i| (i * 37 % 256) as u8).collect();
     let labels = pixels.iter().map(|&p| i32::from(p >= 128)).collect();
-    Dataset::new(Shape::new([1, 1, 1]).unwrap(), 2, pixels, labels).unwrap()
+    let fields = [Field::bytes("image", &[1], pixels), Field::integers("label", &[], labels)];
+    Dataset::new(fields.into()).unwrap()
 }
 
 fn batches(examples: usize, batch: usize, last: Last) -> Batches {
     let normalize = DataStep::Normalize { mean: vec![127.5], std: vec![64.0] };
-    Batches::new(data(examples), &[DataStep::Shuffle, normalize], batch, 3, last).unwrap()
+    let want = |name: &str, dtype, axes| FieldType {
+        name: name.to_string(),
+        dtype,
+        axes,
+        input: name == "image",
+        classes: Some(2),
+        place: String::new(),
+    };
+    let wanted =
+        [want("image", DType::F32, vec![("C".to_string(), 1)]), want("label", DType::I32, vec![])];
+    let steps = [DataStep::Shuffle, normalize];
+    Batches::new(data(examples), &wanted, &steps, batch, 3, last).unwrap()
 }
 
 #[derive(Default)]
