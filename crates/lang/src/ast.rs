@@ -156,6 +156,8 @@ pub struct AxisItem {
     pub name: Option<Ident>,
     /// The expression.
     pub value: Expr,
+    /// The range after `in`, if there is one.
+    pub range: Option<Expr>,
 }
 
 /// Statements.
@@ -177,6 +179,8 @@ pub enum StatementKind {
     If(Vec<(Expr, Vec<Statement>)>, Option<Vec<Statement>>),
     /// `for a in expr {}`, `for (a, b) in expr {}`.
     For(Vec<Ident>, Expr, Vec<Statement>),
+    /// `scan t in expr {}`.
+    Scan(Ident, Expr, Vec<Statement>),
     /// `return a, b`.
     Return(Vec<Expr>),
 }
@@ -307,6 +311,32 @@ pub enum ExprKind {
     Field(Box<Expr>, Ident),
     /// `x |> f as a |> g`: two stages or more, or one with a label.
     Pipe(Vec<Stage>),
+}
+
+impl ExprKind {
+    /// The expressions it is made of, in the order of the text.
+    pub fn children(&self) -> Vec<&Expr> {
+        match self {
+            ExprKind::Int(..)
+            | ExprKind::Float(..)
+            | ExprKind::Text(_)
+            | ExprKind::Bool(_)
+            | ExprKind::Infinity
+            | ExprKind::Name(_) => Vec::new(),
+            ExprKind::List(items) => items.iter().collect(),
+            ExprKind::Unary(_, x) | ExprKind::Field(x, _) => vec![x],
+            ExprKind::Binary(_, x, y) => vec![x, y],
+            ExprKind::Call(callee, arguments) => {
+                std::iter::once(&**callee).chain(arguments.iter().map(|a| &a.value)).collect()
+            }
+            ExprKind::Bracketed(base, brackets) => {
+                let items = brackets.left.iter().chain(brackets.right.iter().flatten());
+                let parts = items.flat_map(|i| [Some(&i.value), i.range.as_ref()]);
+                std::iter::once(&**base).chain(parts.flatten()).collect()
+            }
+            ExprKind::Pipe(stages) => stages.iter().map(|s| &s.expr).collect(),
+        }
+    }
 }
 
 /// An argument of a call.

@@ -65,7 +65,7 @@ impl Starts {
                     arms.iter().for_each(|(_, body)| self.body(body));
                     self.body(otherwise.as_deref().unwrap_or_default());
                 }
-                StatementKind::For(_, _, body) => self.body(body),
+                StatementKind::For(_, _, body) | StatementKind::Scan(_, _, body) => self.body(body),
                 _ => {}
             }
         }

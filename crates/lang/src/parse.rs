@@ -254,6 +254,10 @@ impl Build<'_> {
         let mut inner = pair.into_inner();
         let dtype = self.ident(&inner.next().ok_or_else(|| unexpected(span))?);
         let axes = inner.next().map(|b| self.brackets(b)).transpose()?;
+        if let Some(range) = axes.iter().flat_map(|b| &b.left).find_map(|i| i.range.as_ref()) {
+            let d = Diagnostic::new(Code::Syntax, "a type has sizes and no ranges");
+            return Err(d.label(range.span, ""));
+        }
         Ok(Type { dtype, axes })
     }
 
@@ -316,6 +320,7 @@ impl Build<'_> {
                 }
                 let name = names.pop().ok_or_else(missing)?;
                 match (rule, brackets) {
+                    (Rule::scan_statement, _) => StatementKind::Scan(name, value, body),
                     (Rule::layer, _) => StatementKind::Layer(name, value),
                     (Rule::index_assignment, Some(b)) => {
                         StatementKind::AssignIndexed(name, b, value)
@@ -337,8 +342,17 @@ impl Build<'_> {
 
     fn axis_list(self, pair: Pair<'_, Rule>) -> Built<Vec<AxisItem>> {
         let item = |axis: Pair<'_, Rule>| {
-            let (name, value) = self.named(axis)?;
-            Ok(AxisItem { name, value })
+            let span = self.span(&axis);
+            let (mut name, mut value, mut range) = (None, None, None);
+            for part in axis.into_inner() {
+                match part.as_rule() {
+                    Rule::expr if value.is_none() => value = Some(self.expr(part)?),
+                    Rule::expr => range = Some(self.expr(part)?),
+                    Rule::name => name = Some(self.ident(&part)),
+                    _ => {}
+                }
+            }
+            Ok(AxisItem { name, value: value.ok_or_else(|| unexpected(span))?, range })
         };
         pair.into_inner().map(item).collect()
     }
@@ -350,7 +364,7 @@ impl Build<'_> {
         for part in pair.into_inner() {
             match part.as_rule() {
                 Rule::expr => value = Some(self.expr(part)?),
-                Rule::name | Rule::key => name = Some(self.ident(&part)),
+                Rule::key => name = Some(self.ident(&part)),
                 _ => {}
             }
         }

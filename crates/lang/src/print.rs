@@ -69,9 +69,10 @@ fn type_name(t: &Type) -> String {
 }
 
 fn brackets(b: &Brackets) -> String {
-    let item = |a: &AxisItem| match &a.name {
-        Some(n) => format!("{}={}", n.node, expr(&a.value, 0)),
-        None => expr(&a.value, 0),
+    let item = |a: &AxisItem| {
+        let name = a.name.as_ref().map_or(String::new(), |n| format!("{}=", n.node));
+        let range = a.range.as_ref().map_or(String::new(), |r| format!(" in {}", expr(r, 0)));
+        format!("{name}{}{range}", expr(&a.value, 0))
     };
     match &b.right {
         Some(right) => format!("[{} -> {}]", join(&b.left, item), join(right, item)),
@@ -116,6 +117,9 @@ fn statement(s: &StatementKind, depth: usize) -> String {
         StatementKind::For(vars, range, body) => {
             let vars = if vars.len() == 1 { names(vars) } else { format!("({})", names(vars)) };
             format!("for {vars} in {} {}", expr(range, 0), block(body))
+        }
+        StatementKind::Scan(var, range, body) => {
+            format!("scan {} in {} {}", var.node, expr(range, 0), block(body))
         }
         StatementKind::Return(values) => format!("return {}", join(values, |e| expr(e, 0))),
     }

@@ -16,6 +16,11 @@
 //! and builds `dot` with the views around it that bring each factor to `[batch, rows, contracted]`
 //! and `[batch, contracted, columns]`. It stands before `autodiff`, so that the gradients of a
 //! contraction are contractions too.
+//!
+//! Where a window slides along a factor, as `x[H = i + u]` of the language's index form says, the
+//! contraction is a convolution and becomes `conv` (`slide`).
+
+mod slide;
 
 use std::collections::HashSet;
 
@@ -26,6 +31,7 @@ use kiln_tensor::DType;
 
 use crate::pass::{Notes, Pass, PassError};
 use crate::rewrite;
+use slide::Window;
 
 /// See the module.
 pub static PASS: Pass<Graph> =
@@ -78,9 +84,12 @@ struct Factor {
     axes: Vec<Option<usize>>,
     /// Axes of the product that only this factor has and the sum does not.
     alone: Vec<usize>,
+    /// Windows that slide along the source; both axes of each run along the window's axis.
+    windows: Vec<Window>,
 }
 
-/// A sum of products as a matrix product; axes are those of the product.
+/// A sum of products as a matrix product, or as a convolution if windows slide along the left factor; axes are
+/// those of the product.
 struct Plan {
     left: Factor,
     right: Factor,
@@ -127,8 +136,46 @@ fn recognise(
         place.push((to < kept_axes).then_some(to));
     }
     let factors = graph.operands(product);
-    let mut left = factor(graph, factors[0], &extents, kept);
-    let mut right = factor(graph, factors[1], &extents, kept);
+    let sorted = |below_windows| -> Result<Plan, &str> {
+        let kept = |id| kept.contains(&id);
+        let places = if below_windows { Some(&place[..]) } else { None };
+        let left = factor(graph, factors[0], &extents, kept, places);
+        let right = factor(graph, factors[1], &extents, kept, places);
+        sort(left, right, &extents, &place)
+    };
+    // Windows that are none of a convolution are axes like others.
+    let plan = match sorted(true) {
+        Ok(plan) if plan.is_whole() => Ok(plan),
+        _ => sorted(false),
+    };
+    let mut plan = match plan {
+        Ok(plan) => plan,
+        Err(reason) => {
+            notes.remark(graph, sum, format!("not a matrix product: {reason}"));
+            return None;
+        }
+    };
+    if notes.options.precise && !(plan.left.alone.is_empty() && plan.right.alone.is_empty()) {
+        notes.remark(graph, sum, "not a matrix product: it would sum before it multiplies");
+        return None;
+    }
+    // Rows come before columns in the sum where possible: then nothing need be transposed.
+    let first = plan.rows.iter().chain(&plan.cols).min_by_key(|&&a| plan.place[a]);
+    let turn = first.is_some_and(|a| plan.cols.contains(a));
+    if plan.left.windows.is_empty() && turn || !plan.right.windows.is_empty() {
+        std::mem::swap(&mut plan.left, &mut plan.right);
+        std::mem::swap(&mut plan.rows, &mut plan.cols);
+    }
+    Some(plan)
+}
+
+/// Sorts the axes of a product into classes; or says why it is no contraction.
+fn sort(
+    mut left: Factor,
+    mut right: Factor,
+    extents: &[usize],
+    place: &[Option<usize>],
+) -> Result<Plan, &'static str> {
     let [mut batch, mut rows, mut cols, mut contracted] = [const { Vec::new() }; 4];
     for axis in (0..extents.len()).filter(|&a| extents[a] > 1) {
         match (left.axes[axis].is_some(), right.axes[axis].is_some(), place[axis].is_some()) {
@@ -139,43 +186,48 @@ fn recognise(
             (true, false, false) => left.alone.push(axis),
             (false, true, false) => right.alone.push(axis),
             (false, false, true) => {}
-            (false, false, false) => return decline("it sums over an axis no factor has"),
+            (false, false, false) => return Err("it sums over an axis no factor has"),
         }
     }
     if contracted.is_empty() {
-        return decline("no summed axis is in both factors");
+        return Err("no summed axis is in both factors");
     }
     if rows.is_empty() && cols.is_empty() {
-        return decline("no axis is in one factor alone, which makes it an ordinary sum");
+        return Err("no axis is in one factor alone, which makes it an ordinary sum");
     }
-    if notes.options.precise && !(left.alone.is_empty() && right.alone.is_empty()) {
-        notes.remark(graph, sum, "not a matrix product: it would sum before it multiplies");
-        return None;
-    }
-    // Rows come before columns in the sum where possible: then nothing need be transposed.
-    if rows.iter().chain(&cols).min_by_key(|&&a| place[a]).is_some_and(|a| cols.contains(a)) {
-        std::mem::swap(&mut left, &mut right);
-        std::mem::swap(&mut rows, &mut cols);
-    }
-    Some(Plan { left, right, batch, rows, cols, contracted, extents, place })
+    let (extents, place) = (extents.to_vec(), place.to_vec());
+    Ok(Plan { left, right, batch, rows, cols, contracted, extents, place })
 }
 
-/// The array below a factor's views, and how the product's axes run along it.
-fn factor(graph: &Graph, factor: NodeId, extents: &[usize], kept: &HashSet<NodeId>) -> Factor {
-    let mut source = factor;
+/// The array below a factor's views, and how the product's axes run along it; below windows too if
+/// it is told which axes the sum keeps.
+fn factor(
+    graph: &Graph,
+    factor: NodeId,
+    extents: &[usize],
+    kept: impl Fn(NodeId) -> bool,
+    place: Option<&[Option<usize>]>,
+) -> Factor {
     // A factor of rank 0 is read at every index.
     let rank = graph[factor].ty.shape.rank();
-    let mut axes: Vec<Option<usize>> =
-        (0..extents.len()).map(|a| (a < rank && extents[a] > 1).then_some(a)).collect();
+    let axes = (0..extents.len()).map(|a| (a < rank && extents[a] > 1).then_some(a)).collect();
+    let mut factor = Factor { source: factor, axes, alone: Vec::new(), windows: Vec::new() };
     for _ in 0..MAX_VIEWS {
-        if kept.contains(&source) {
+        if kept(factor.source) {
             break;
         }
-        let Some(map) = through_view(graph, source) else { break };
-        axes.iter_mut().for_each(|a| *a = a.and_then(|a| map[a]));
-        source = graph.operands(source)[0];
+        if place.is_some_and(|place| factor.step_below_window(graph, place)) {
+            continue;
+        }
+        let Some(map) = through_view(graph, factor.source) else { break };
+        if factor.windows.iter().any(|w| map[w.axis].is_none()) {
+            break;
+        }
+        factor.axes.iter_mut().for_each(|a| *a = a.and_then(|a| map[a]));
+        factor.windows.iter_mut().for_each(|w| w.axis = map[w.axis].unwrap_or(w.axis));
+        factor.source = graph.operands(factor.source)[0];
     }
-    Factor { source, axes, alone: Vec::new() }
+    factor
 }
 
 /// For each axis of a view the axis of its operand that it runs along whole, if any; `None` if the
@@ -218,20 +270,22 @@ fn through_view(graph: &Graph, id: NodeId) -> Option<Vec<Option<usize>>> {
 }
 
 impl Plan {
+    /// Whether windows, if there are any, make it a convolution.
+    fn is_whole(&self) -> bool {
+        let Plan { left, right, rows, cols, contracted, .. } = self;
+        left.slides(right, rows, contracted) && right.slides(left, cols, contracted)
+    }
+
     /// Builds what stands for the sum; `new` says what became of the nodes before it.
     fn build(&self, b: &Builder, graph: &Graph, sum: NodeId, new: &[NodeId]) -> NodeId {
         let var = |f: &Factor| b.var(new[f.source.index()]);
-        let left =
-            self.arrange(var(&self.left), &self.left, [&self.batch, &self.rows, &self.contracted]);
-        let right = self.arrange(
-            var(&self.right),
-            &self.right,
-            [&self.batch, &self.contracted, &self.cols],
-        );
-        let product = left.dot(right);
-        // From batch, rows, columns to the order of the sum.
-        let axes: Vec<usize> =
-            [&self.batch, &self.rows, &self.cols].into_iter().flatten().copied().collect();
+        let (left, right) = (var(&self.left), var(&self.right));
+        let (product, axes) = if self.left.windows.is_empty() {
+            self.product(left, right)
+        } else {
+            self.convolution(left, right)
+        };
+        // From the product's order to that of the sum.
         let sizes: Vec<usize> = axes.iter().map(|&a| self.extents[a]).collect();
         let mut order: Vec<usize> = (0..axes.len()).collect();
         order.sort_by_key(|&i| self.place[axes[i]]);
@@ -242,18 +296,29 @@ impl Plan {
         if whole { spread.reshape(shape) } else { spread.broadcast(shape, &places) }.id()
     }
 
-    /// A factor with its axes in three groups, each made one axis.
-    fn arrange<'b>(&self, x: Var<'b>, factor: &Factor, groups: [&Vec<usize>; 3]) -> Var<'b> {
+    /// The matrix product, and the axes of the product of the factors that it has, in order.
+    fn product<'b>(&self, left: Var<'b>, right: Var<'b>) -> (Var<'b>, Vec<usize>) {
+        let left = self.arrange(left, &self.left, &[&self.batch, &self.rows, &self.contracted]);
+        let right = self.arrange(right, &self.right, &[&self.batch, &self.contracted, &self.cols]);
+        let axes = [&self.batch, &self.rows, &self.cols].into_iter().flatten();
+        (left.dot(right), axes.copied().collect())
+    }
+
+    /// A factor with its axes in groups, each made one axis.
+    fn arrange<'b>(&self, x: Var<'b>, factor: &Factor, groups: &[&[usize]]) -> Var<'b> {
         let alone: Vec<usize> = factor.alone.iter().filter_map(|&a| factor.axes[a]).collect();
         let left: Vec<usize> = (0..x.shape().rank()).filter(|a| !alone.contains(a)).collect();
+        let shape = x.shape();
         let summed = x.sum(&alone);
-        let wanted = groups.into_iter().flatten().filter_map(|&a| factor.axes[a]);
+        let of = |group: &[usize]| group.iter().filter_map(|&a| factor.axes[a]).collect::<Vec<_>>();
+        let wanted = groups.iter().flat_map(|group| of(group));
         let mut order: Vec<usize> =
             wanted.filter_map(|a| left.iter().position(|&l| l == a)).collect();
         // What remains are axes of size 1.
         let rest: Vec<usize> = (0..left.len()).filter(|a| !order.contains(a)).collect();
         order.extend(rest);
-        let sizes = groups.map(|g| g.iter().map(|&a| self.extents[a]).product::<usize>());
+        let size = |group: &&[usize]| of(group).iter().map(|&a| shape[a]).product::<usize>();
+        let sizes: Vec<usize> = groups.iter().map(size).collect();
         summed.transpose(&order).reshape(&sizes)
     }
 }

@@ -59,6 +59,7 @@ mod tanh;
 #[cfg(test)]
 mod tests;
 mod transpose;
+mod unfold;
 mod unpool;
 mod windows;
 mod xor;
@@ -119,6 +120,7 @@ pub use sum::SUM;
 pub use sum_pool::SUM_POOL;
 pub use tanh::TANH;
 pub use transpose::TRANSPOSE;
+pub use unfold::UNFOLD;
 pub use unpool::UNPOOL;
 pub use xor::XOR;
 
@@ -182,6 +184,7 @@ pub static OPS: &[&OpDef] = &[
     &SUM_POOL,
     &TANH,
     &TRANSPOSE,
+    &UNFOLD,
     &UNPOOL,
     &XOR,
 ];

@@ -1,6 +1,6 @@
 //! Applying blocks, ops and builtins.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::builtin::Given;
 use super::frame::{CallSite, Frame, join};
@@ -136,19 +136,13 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         let hyper: Vec<Arg<'b>> = function.hyper.as_deref().unwrap_or_default().to_vec();
         let mut frame = Frame {
             kind: Some(d.kind),
-            file: id.file,
             call: Some(CallSite { span, text: call_text(name, &hyper) }),
             path,
             shared: function.layer.is_some() || self.frame().shared,
-            turns: Vec::new(),
-            variables: HashMap::new(),
-            given: BTreeMap::new(),
-            axes: BTreeMap::new(),
-            results: HashMap::new(),
-            sites: BTreeMap::new(),
             fills: self.frame().fills.clone(),
+            axes: self.axis_params(definition, &function, &inputs, span)?,
+            ..Frame::root(id.file)
         };
-        frame.axes = self.axis_params(definition, &function, &inputs, span)?;
         if matches!(
             d.kind,
             DefinitionKind::Op

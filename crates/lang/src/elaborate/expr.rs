@@ -21,6 +21,19 @@ impl<'a, 'b> Elaborator<'a, 'b> {
 
     /// Evaluates an expression that `as` gives a label.
     pub(super) fn labelled(&mut self, expr: &'a Expr, label: Option<&'a Ident>) -> Eval<Value<'b>> {
+        if self.frame().index.is_none() {
+            return self.evaluated(expr, label);
+        }
+        if let Some(known) = self.known(expr) {
+            return Ok(known);
+        }
+        let outer = self.enter(expr)?;
+        let value = self.evaluated(expr, label);
+        self.leave(&outer);
+        value
+    }
+
+    fn evaluated(&mut self, expr: &'a Expr, label: Option<&'a Ident>) -> Eval<Value<'b>> {
         if let (Some(label), false) = (label, matches!(expr.node, ExprKind::Call(..))) {
             let d = Diagnostic::new(Code::Type, "`as` names a block where it is applied")
                 .label(label.span, "")
@@ -259,6 +272,9 @@ impl<'a, 'b> Elaborator<'a, 'b> {
 
     fn axis_arg(&mut self, item: &'a AxisItem, negated: bool) -> Eval<AxisArg> {
         let span = item.value.span;
+        if self.frame().index.is_none() {
+            self.no_range(item)?;
+        }
         if let Some(name) = &item.name {
             let value = self.expr(&item.value)?;
             let size = self.size(&value, span)?;
@@ -276,6 +292,14 @@ impl<'a, 'b> Elaborator<'a, 'b> {
             ExprKind::Name(name) => Ok(AxisArg { axis: self.axis_named(name), size: None, span }),
             _ => self.error(Code::Type, span, "expected an axis", "not the name of an axis"),
         }
+    }
+
+    /// Refuses a range where nothing but an index can stand.
+    pub(super) fn no_range(&mut self, item: &AxisItem) -> Eval<()> {
+        let Some(range) = &item.range else { return Ok(()) };
+        let d = Diagnostic::new(Code::Type, "`in` gives a range to an index variable")
+            .label(range.span, "none is introduced here");
+        self.fail(d.help("for example y[N=n, H=i in 0..4] = sum[k in 0..3](...)"))
     }
 
     /// A size of an axis: a whole number of at least 1.
@@ -302,7 +326,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         let span = brackets.span.span;
         match value {
             Value::List(items) => {
-                let [AxisItem { name: None, value }] = brackets.left.as_slice() else {
+                let [AxisItem { name: None, value, range: None }] = brackets.left.as_slice() else {
                     return self.error(Code::Type, span, "a list has one index", "");
                 };
                 let index = self.expr(value)?;
@@ -318,8 +342,12 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                     }
                 }
             }
+            Value::Tensor(t) if self.frame().index.is_some() => {
+                self.index_access(t, base, brackets)
+            }
             Value::Tensor(mut t) => {
                 for item in &brackets.left {
+                    self.no_range(item)?;
                     let Some(name) = &item.name else {
                         let message = "an index names its axis: x[C=0]";
                         return self.error(Code::Type, item.value.span, message, "");

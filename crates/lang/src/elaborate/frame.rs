@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::index::IndexForm;
+use super::scan::Scan;
 use super::value::{Axis, Value};
 use super::{Elaborator, shared};
 use crate::ast::{DefinitionKind, Ident};
@@ -32,6 +34,10 @@ pub(super) struct Frame<'a, 'b> {
     /// The axes and sizes that `random()` without an argument fills and a `state` without a type has: those of the
     /// weight that is initialised or updated.
     pub fills: Option<(Vec<Axis>, Vec<usize>)>,
+    /// The index form around the current expression.
+    pub index: Option<IndexForm<'a, 'b>>,
+    /// Scans around the current statement, outermost first.
+    pub scans: Vec<Scan<'a, 'b>>,
 }
 
 /// A variable's value, and the weight or state it stands for.
@@ -53,7 +59,8 @@ pub(super) struct CallSite {
 pub(super) struct Turn {
     pub variable: String,
     pub value: String,
-    pub index: usize,
+    /// Its number, if weights are called by it; those of a scan are not.
+    pub index: Option<usize>,
 }
 
 impl Frame<'_, '_> {
@@ -72,6 +79,8 @@ impl Frame<'_, '_> {
             results: HashMap::new(),
             sites: BTreeMap::new(),
             fills: None,
+            index: None,
+            scans: Vec::new(),
         }
     }
 }
@@ -95,8 +104,8 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                 format!("{kind}{}", ordinal + 1)
             }
         };
-        for turn in &frame.turns {
-            name.push_str(&format!(".{}", turn.index));
+        for index in frame.turns.iter().filter_map(|t| t.index) {
+            name.push_str(&format!(".{index}"));
         }
         join(&frame.path, &name)
     }

@@ -6,6 +6,7 @@
 //! | `value` | what the language computes with |
 //! | `frame` | calls in progress: variables, axis parameters, the path of weights |
 //! | `statement`, `expr` | walking over the tree |
+//! | `index`, `scan` | the index form; recurrences |
 //! | `call` | applying blocks, ops and builtins |
 //! | `operator`, `axes` | arithmetic and broadcasting by name |
 //! | `variable` | `param`, `state`, `<-` |
@@ -19,9 +20,11 @@ mod call;
 pub(crate) mod data;
 mod expr;
 mod frame;
+mod index;
 mod network;
 mod operator;
 mod options;
+mod scan;
 mod settings;
 mod statement;
 mod train;

@@ -50,7 +50,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                 let bodies = arms.iter().map(|(_, body)| body).chain(otherwise);
                 bodies.flatten().fold(false, |returns, s| self.poison(s) | returns)
             }
-            StatementKind::For(_, _, body) => {
+            StatementKind::For(_, _, body) | StatementKind::Scan(_, _, body) => {
                 body.iter().fold(false, |returns, s| self.poison(s) | returns)
             }
             StatementKind::Return(_) => true,
@@ -93,15 +93,12 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                     names => self.assign_tuple(names, value, expr)?,
                 }
             }
-            StatementKind::AssignIndexed(name, _, expr) => {
-                let d = Diagnostic::new(
-                    Code::Type,
-                    "the index form defines a value by a sum over indices",
-                )
-                .label(name.span, "")
-                .label(expr.span, "not such a sum")
-                .help("write it with named axes: sum[D](a * b)");
-                return self.fail(d);
+            StatementKind::AssignIndexed(name, axes, expr) => {
+                if self.collects(axes) {
+                    self.collect(name, axes, expr)?;
+                } else {
+                    self.index_form(name, axes, expr)?;
+                }
             }
             StatementKind::Update(name, expr) => {
                 let value = self.expr(expr)?;
@@ -135,6 +132,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                 }
             }
             StatementKind::For(names, range, body) => return self.for_loop(names, range, body),
+            StatementKind::Scan(name, range, body) => return self.scan(name, range, body),
             StatementKind::Return(exprs) => {
                 let mut values = Vec::with_capacity(exprs.len());
                 for expr in exprs {
@@ -167,7 +165,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         })
     }
 
-    fn assign(&mut self, name: &'a Ident, mut value: Value<'b>) {
+    pub(super) fn assign(&mut self, name: &'a Ident, mut value: Value<'b>) {
         if let Value::Tensor(t) = &mut value {
             t.origin.name = Some(name.span);
             if name.span.file == self.module.root() {
@@ -219,11 +217,6 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                 _ => Value::Poison,
             };
             self.count_statement(range.span)?;
-            let turn = super::frame::Turn {
-                variable: names[0].node.clone(),
-                value: index.to_string(),
-                index,
-            };
             match names {
                 [name] => self.bind(&name.node, item.clone()),
                 names => self.assign_tuple(names, item.clone(), range)?,
@@ -234,7 +227,9 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                 }
                 other => other.text(),
             };
-            self.frame_mut().turns.push(super::frame::Turn { value: shown, ..turn });
+            let variable = names[0].node.clone();
+            let turn = super::frame::Turn { variable, value: shown, index: Some(index) };
+            self.frame_mut().turns.push(turn);
             let flow = self.body(body);
             self.frame_mut().turns.pop();
             match flow? {

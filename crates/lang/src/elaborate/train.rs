@@ -1,7 +1,5 @@
 //! Train sections: the initialiser, loss, metrics, gradients, the optimizer.
 
-use std::collections::{BTreeMap, HashMap};
-
 use kiln_graph::InputKind;
 use kiln_graph::nearest;
 use kiln_tensor::DType;
@@ -363,17 +361,11 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         let (name, w) = (self.variables[at].name.clone(), self.variables[at].input.clone());
         let frame = Frame {
             kind: Some(DefinitionKind::Optimizer),
-            file: id.file,
             call: Some(CallSite { span, text: call_text(&definition.node.name.node, &hyper) }),
             path: name,
-            shared: false,
-            turns: Vec::new(),
-            variables: HashMap::new(),
             given: self.frame().given.clone(),
-            axes: BTreeMap::new(),
-            results: HashMap::new(),
-            sites: BTreeMap::new(),
             fills: Some((w.axes.clone(), w.shape.to_vec())),
+            ..Frame::root(id.file)
         };
         let argument = |t: Tensor<'b>| Arg { name: None, value: Value::Tensor(t), span };
         self.optimized = Some(at);

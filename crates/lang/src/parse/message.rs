@@ -44,8 +44,8 @@ pub(super) fn syntax_error(slice: &str, item: Span, error: &Error<Rule>) -> Diag
     let mut d =
         Diagnostic::new(Code::Syntax, format!("expected {what}, found {found}")).label(span, "");
     let word = found.trim_matches('`');
-    const WORDS: [&str; 9] =
-        ["return", "param", "state", "layer", "model", "train", "block", "import", "else"];
+    const WORDS: [&str; 10] =
+        ["return", "param", "state", "layer", "model", "train", "block", "import", "else", "scan"];
     let reserved = WORDS.contains(&word) || ["if", "for", "in", "as", "op"].contains(&word);
     if reserved && expected.contains(&"a name") {
         d = d.help(format!("`{word}` is a word of the language and cannot be a name"));
@@ -88,6 +88,8 @@ fn human_name(rule: Rule) -> &'static str {
         | Rule::if_word
         | Rule::for_statement
         | Rule::for_word
+        | Rule::scan_statement
+        | Rule::scan_word
         | Rule::return_statement
         | Rule::return_word
         | Rule::update

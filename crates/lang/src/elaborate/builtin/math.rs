@@ -130,12 +130,26 @@ fn pair<'b>(
     }
 }
 
+/// The remainder of whole numbers that is at least 0.
 fn remainder<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
+    let whole = |v: &Value<'b>| matches!(v, Value::Tensor(t) if t.dtype == DType::I32);
     match (g.at("a"), g.at("b")) {
         ((Value::Int(a), _), (Value::Int(b), span)) => match a.checked_rem_euclid(b) {
             Some(r) => Ok(Value::Int(r)),
             None => e.error(Code::Value, span, "division by zero", ""),
         },
+        (_, (Value::Int(0), span)) => e.error(Code::Value, span, "division by zero", ""),
+        (a, b)
+            if whole(&a.0) && (whole(&b.0) || matches!(b.0, Value::Int(_)))
+                || whole(&b.0) && matches!(a.0, Value::Int(_)) =>
+        {
+            let (a, b) = e.pair(a, b, g.span)?;
+            let t = e.elementwise("`mod`", &[&a, &b], g.span, |v| {
+                let b = v[1].abs();
+                (v[0] % b + b) % b
+            })?;
+            Ok(Value::Tensor(t))
+        }
         ((Value::Int(_), _), (other, span)) | ((other, span), _) => e.error(
             Code::Type,
             span,

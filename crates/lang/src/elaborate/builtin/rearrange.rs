@@ -255,7 +255,10 @@ fn order<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
 
 /// `repeat[S=4](x)`: along new axes.
 fn repeat<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
-    let t = g.tensor(e, "x")?;
+    let t = match g.at("x") {
+        (value @ (Value::Int(_) | Value::Float(_)), span) => e.operand(value, DType::F32, span)?,
+        _ => g.tensor(e, "x")?,
+    };
     let args: &[AxisArg] = g.axes.as_deref().map_or(&[], |a| &a.left);
     let (mut axes, mut dims) = (t.axes.clone(), t.shape.to_vec());
     for arg in args {
