@@ -260,7 +260,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         self.prepare(&settings)?;
         let results = self.model(id, &settings, training.as_ref())?;
         let mut outputs = match self.kind {
-            Kind::Inference => results,
+            Kind::Inference => tensors(results),
             Kind::Init if !settings.is_trained() => Vec::new(),
             _ => self.train(&settings, results)?,
         };
@@ -356,13 +356,13 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         Ok(())
     }
 
-    /// Evaluates the model; gives its named results.
+    /// Evaluates the model; gives its named results, each a tensor or a list of them.
     fn model(
         &mut self,
         id: DefId,
         settings: &Settings<'a>,
         training: Option<&Training>,
-    ) -> Eval<Vec<(String, Tensor<'b>)>> {
+    ) -> Eval<Vec<(String, Value<'b>)>> {
         let definition = self.module.definition(id);
         let d = &definition.node;
         let mut frame = Frame::root(id.file);
@@ -390,8 +390,12 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                 },
                 _ => format!("output{at}"),
             };
+            let is_tensor = |item: &Value<'_>| matches!(item, Value::Tensor(_));
             match value {
-                Value::Tensor(t) => results.push((name, t)),
+                Value::Tensor(_) => results.push((name, value)),
+                Value::List(ref items) if items.iter().all(is_tensor) => {
+                    results.push((name, value))
+                }
                 Value::Poison => return Err(Stop),
                 other => {
                     let span = expr.map_or(d.name.span, |e| e.span);
@@ -490,6 +494,24 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         t.origin = Origin { span: name.span, name: Some(name.span), input: Some("model") };
         Ok(t)
     }
+}
+
+/// Results as they leave the graph: those of a list are called by its name and their place in it.
+fn tensors(results: Vec<(String, Value<'_>)>) -> Vec<(String, Tensor<'_>)> {
+    let mut all = Vec::new();
+    for (name, value) in results {
+        match value {
+            Value::Tensor(t) => all.push((name, t)),
+            Value::List(items) => {
+                let items: Vec<_> = items.iter().cloned().enumerate().collect();
+                all.extend(tensors(
+                    items.into_iter().map(|(i, v)| (format!("{name}.{i}"), v)).collect(),
+                ));
+            }
+            _ => {}
+        }
+    }
+    all
 }
 
 fn interface(name: &str, t: &Tensor<'_>) -> Interface {

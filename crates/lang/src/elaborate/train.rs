@@ -144,14 +144,12 @@ impl<'a, 'b> Elaborator<'a, 'b> {
     pub(super) fn train(
         &mut self,
         settings: &Settings<'a>,
-        results: Vec<(String, Tensor<'b>)>,
+        results: Vec<(String, Value<'b>)>,
     ) -> Eval<Vec<(String, Tensor<'b>)>> {
         let section = settings.section.unwrap_or_default();
         self.batch = settings.axes.get("N").map_or(1, |(size, _)| *size);
         let names: Vec<String> = results.iter().map(|(name, _)| name.clone()).collect();
-        for (name, t) in results {
-            self.frame_mut().results.insert(name, Value::Tensor(t));
-        }
+        self.frame_mut().results.extend(results);
         if let Some(expr) = settings.keys.get("data") {
             let data = self.expr(expr)?;
             self.frame_mut().results.insert("data".to_string(), data);
