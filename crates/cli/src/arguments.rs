@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kiln::{Engine, Model, Options, Tensor};
-use kiln_train::Weights;
+use kiln_train::{Direction, Names, Weights};
 
 use crate::failure::Failure;
 
@@ -46,19 +46,57 @@ impl Program {
     }
 }
 
+/// What weights are called in files.
+#[derive(Args)]
+pub struct Naming {
+    /// Weights have the names in files that this table gives them, such as dsl/models/resnet.names
+    #[arg(long, value_name = "TABLE")]
+    names: Option<PathBuf>,
+}
+
+impl Naming {
+    /// The table; without one names are the same in files.
+    pub fn table(&self) -> Result<Names, Failure> {
+        Ok(match &self.names {
+            Some(path) => Names::read(path)?,
+            None => Names::default(),
+        })
+    }
+}
+
+/// Reads weights whose file has the names of a table.
+pub fn load_weights(path: &Path, names: &Names) -> Result<Weights, Failure> {
+    let weights = kiln_train::load_weights(path)?;
+    let translated = names.translate(weights, Direction::Load);
+    translated.map_err(|e| Failure::input(format!("{}: {e}", path.display())))
+}
+
+/// Writes weights under the names of a table.
+pub fn save_weights(path: &Path, names: &Names, weights: Weights) -> Result<(), Failure> {
+    let translated = names.translate(weights, Direction::Save);
+    let weights = translated.map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
+    Ok(kiln_train::save_weights(path, &weights)?)
+}
+
 /// Where weights come from.
 #[derive(Args)]
-#[group(multiple = false)]
 pub struct Start {
     /// Weights, a safetensors file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "init")]
     weights: Option<PathBuf>,
     /// The initial weights, as training would start from
     #[arg(long)]
     init: bool,
+    #[command(flatten)]
+    naming: Naming,
 }
 
 impl Start {
+    /// The table of the names that weights have in files.
+    pub fn names(&self) -> Result<Names, Failure> {
+        self.naming.table()
+    }
+
     /// The weights of a model, which must be exactly these.
     pub fn weights(
         &self,
@@ -67,9 +105,17 @@ impl Start {
         expected: &[(String, kiln::DType, kiln::Shape)],
     ) -> Result<Weights, Failure> {
         if let Some(path) = &self.weights {
-            let weights = kiln_train::load_weights(path)?;
-            kiln_train::match_weights(expected, &weights)
-                .map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
+            let weights = load_weights(path, &self.names()?)?;
+            kiln_train::match_weights(expected, &weights).map_err(|e| {
+                let foreign = !e.missing.is_empty() && !e.surplus.is_empty();
+                let help = match foreign && self.naming.names.is_none() {
+                    true => {
+                        "\nhelp: if the names are another program's, give their table by --names"
+                    }
+                    false => "",
+                };
+                Failure::input(format!("{}: {e}{help}", path.display()))
+            })?;
             return Ok(weights);
         }
         if self.init {

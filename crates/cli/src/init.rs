@@ -2,12 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use kiln_train::save_weights;
-
-use crate::arguments::Program;
+use crate::arguments::{Naming, Program, save_weights};
 use crate::failure::Failure;
 use crate::output;
+use clap::Args;
 
 /// Write the initial weights, as training would start from
 #[derive(Args)]
@@ -21,21 +19,24 @@ pub struct Init {
     /// The safetensors file to write
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
+    #[command(flatten)]
+    naming: Naming,
 }
 
 impl Init {
     /// Draws the weights and writes them.
     pub fn run(self) -> Result<(), Failure> {
         output::check(&self.output)?;
+        let names = self.naming.table()?;
         let model = self.program.model()?;
         let (options, _) = model.bind_rest(&self.program.options(), 1)?;
         let weights = kiln::initial_weights(&model, &options)?;
-        save_weights(&self.output, &weights)?;
         let parameters: usize = weights.values().map(|w| w.shape().elements()).sum();
+        let tensors = weights.len();
+        save_weights(&self.output, &names, weights)?;
         output::line(&format!(
-            "{}: {} tensors, {} numbers",
+            "{}: {tensors} tensors, {} numbers",
             self.output.display(),
-            weights.len(),
             output::thousands(parameters as u64)
         ))
     }

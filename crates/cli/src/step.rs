@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kiln::Tensor;
-use kiln_train::{Weights, save_weights};
+use kiln_train::Weights;
 
-use crate::arguments::{Program, Start, borrowed, file, read_inputs};
+use crate::arguments::{Program, Start, borrowed, file, read_inputs, save_weights};
 use crate::failure::Failure;
 use crate::output;
 
@@ -58,6 +58,7 @@ impl Step {
     pub fn run(self) -> Result<(), Failure> {
         let files = [&self.output_weights, &self.output_grads, &self.output_loss];
         files.into_iter().flatten().try_for_each(|path| output::check(path))?;
+        let names = self.start.names()?;
         let model = self.program.model()?;
         let inputs = read_inputs(&self.input)?;
         let inputs = borrowed(&inputs);
@@ -90,14 +91,14 @@ impl Step {
         }
 
         if let Some(path) = &self.output_weights {
-            save_weights(path, &session.weights()?)?;
+            save_weights(path, &names, session.weights()?)?;
         }
         if let Some(path) = &self.output_grads {
             let outputs = session.outputs()?;
             let named = outputs.iter().filter_map(|(name, tensor)| {
                 Some((name.strip_prefix(GRADIENT)?.to_owned(), tensor.clone()))
             });
-            save_weights(path, &named.collect::<Weights>())?;
+            save_weights(path, &names, named.collect::<Weights>())?;
         }
         if let Some(path) = &self.output_loss {
             let tensor = Tensor::f32(&[losses.len()], losses).map_err(kiln::Error::from)?;

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kiln::Training;
-use kiln_train::{peak_rss_bytes, save_weights};
+use kiln_train::{Direction, peak_rss_bytes};
 use serde_json::json;
 
-use crate::arguments::Program;
+use crate::arguments::{Naming, Program, save_weights};
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Display;
@@ -21,7 +21,7 @@ Examples:
   kiln train dsl/models/digits.kiln --set optimizer='adam(lr=1e-3)' --set seed=2 --json
 
 With --output, the checkpoints that the train section asks for are written beside it:
-lenet.epoch-0001.safetensors and so on.")]
+lenet.epoch-0001.safetensors and so on. They have Kiln's names, whatever --names says.")]
 pub struct Train {
     #[command(flatten)]
     program: Program,
@@ -31,6 +31,8 @@ pub struct Train {
     /// Write the trained weights, a safetensors file
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    naming: Naming,
     /// Print the result as one JSON object; everything else goes to standard error
     #[arg(long)]
     json: bool,
@@ -42,6 +44,7 @@ impl Train {
         if let Some(path) = &self.output {
             output::check(path)?;
         }
+        let names = self.naming.table()?;
         let model = self.program.model()?;
         let mut training = Training::new(&model, &self.program.options(), self.data.as_deref())?;
         let mut display = Display::new(self.json);
@@ -50,6 +53,9 @@ impl Train {
         let (examples, validation) = training.examples();
         let settings = training.settings();
         let weights = training.weights()?;
+        // Better now than after hours of training.
+        let called: Vec<&str> = weights.keys().map(String::as_str).collect();
+        names.translate_names(&called, Direction::Save).map_err(Failure::input)?;
         let parameters: usize = weights.values().map(|w| w.shape().elements()).sum();
         display.line(&format!(
             "{}: {} weights, {} examples, {} to validate, batches of {}",
@@ -69,7 +75,7 @@ impl Train {
         display.finish();
         let result = result?;
         if let Some(path) = &self.output {
-            save_weights(path, &training.weights()?)?;
+            save_weights(path, &names, training.weights()?)?;
             display.line(&format!("saved {}", path.display()));
         }
         let peak = peak_rss_bytes();

@@ -23,5 +23,7 @@ pub use graph::{
 };
 pub use op::OpDef;
 pub use rebuild::{live, rebuild};
-pub use text::{TextError, nearest};
+pub use text::TextError;
 pub use verify::{VerifyError, verify};
+
+pub use kiln_tensor::nearest;

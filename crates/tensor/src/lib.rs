@@ -5,6 +5,7 @@
 
 mod dtype;
 mod file;
+mod nearest;
 mod npy;
 mod random;
 mod shape;
@@ -12,6 +13,7 @@ mod tensor;
 
 pub use dtype::DType;
 pub use file::{check_writable, write_atomic};
+pub use nearest::nearest;
 pub use npy::{NpyError, NpyProblem};
 pub use random::{PHILOX_MULTIPLIERS, PHILOX_ROUNDS, PHILOX_WEYL, philox};
 pub use shape::{MAX_BYTES, Shape, ShapeError};

@@ -26,4 +26,7 @@ pub use error::Error;
 pub use fit::{Options, Report, Trainer, fit};
 pub use memory::peak_rss_bytes;
 pub use progress::{EpochEnd, Progress, Scores, Silent, Status};
-pub use weights::{Mismatch, Misshaped, Weights, load_weights, match_weights, save_weights};
+pub use weights::{
+    Direction, Mismatch, Misshaped, Names, Stored, Weights, list_weights, load_weights,
+    match_weights, rename_weights, save_weights,
+};

@@ -1,6 +1,7 @@
 //! Weight files: safetensors, written atomically, read without trusting a number in them.
 
 mod matching;
+mod names;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,6 +16,7 @@ use serde_json::value::RawValue;
 use crate::Error;
 
 pub use self::matching::{Mismatch, Misshaped, match_weights};
+pub use self::names::{Direction, Names};
 
 /// Tensors by name.
 pub type Weights = BTreeMap<String, Tensor>;
@@ -39,9 +41,6 @@ pub fn save_weights(path: impl AsRef<Path>, weights: &Weights) -> Result<(), Err
     let mut offset = 0;
     let mut entries = Vec::with_capacity(tensors.len());
     for (name, tensor) in &tensors {
-        if *name == METADATA {
-            return Err(Error::file(path, format!("no tensor can be named {METADATA}")));
-        }
         let dtype = match tensor.data() {
             Data::F32(_) => Dtype::F32,
             Data::I32(_) => Dtype::I32,
@@ -52,18 +51,23 @@ pub fn save_weights(path: impl AsRef<Path>, weights: &Weights) -> Result<(), Err
         entries.push(((*name).clone(), TensorInfo { dtype, shape, data_offsets: (offset, end) }));
         offset = end;
     }
-    let header = Metadata::new(None, entries)
-        .map_err(|e| e.to_string())
-        .and_then(|metadata| serde_json::to_vec(&metadata).map_err(|e| e.to_string()))
-        .map_err(|message| Error::file(path, message))?;
-    let padding = header.len().next_multiple_of(8) - header.len();
+    let header = header(entries).map_err(|message| Error::file(path, message))?;
     write_atomic(path, |out| {
-        out.write_all(&((header.len() + padding) as u64).to_le_bytes())?;
         out.write_all(&header)?;
-        out.write_all(&b"       "[..padding])?;
         tensors.iter().try_for_each(|(_, tensor)| tensor.write_le(out))
     })
     .map_err(Error::write(path))
+}
+
+/// What a file of these tensors, in the order of their data, begins with: the header and its size.
+fn header(entries: Vec<(String, TensorInfo)>) -> Result<Vec<u8>, String> {
+    if entries.iter().any(|(name, _)| name == METADATA) {
+        return Err(format!("no tensor can be named {METADATA}"));
+    }
+    let metadata = Metadata::new(None, entries).map_err(|e| e.to_string())?;
+    let mut header = serde_json::to_vec(&metadata).map_err(|e| e.to_string())?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok([&(header.len() as u64).to_le_bytes()[..], &header].concat())
 }
 
 /// Reads a safetensors file. `F32`, `F16`, `BF16` and `F64` become `f32` (`F64` rounded to nearest), `I32` and `I64`
@@ -75,6 +79,68 @@ pub fn save_weights(path: impl AsRef<Path>, weights: &Weights) -> Result<(), Err
 /// Nothing is allocated for a size before the file is known to hold it.
 pub fn load_weights(path: impl AsRef<Path>) -> Result<Weights, Error> {
     let path = path.as_ref();
+    let (mut file, entries) = open(path)?;
+    let mut weights = Weights::new();
+    for (name, info) in entries {
+        let tensor = read_tensor(&mut file, info).map_err(|fault| match fault {
+            Fault::Io(source) => Error::Read { path: path.to_path_buf(), source },
+            Fault::Content(message) => Error::file(path, format!("tensor `{name}`: {message}")),
+        })?;
+        weights.insert(name, tensor);
+    }
+    Ok(weights)
+}
+
+/// A tensor of a file, without its elements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its name.
+    pub name: String,
+    /// The type of its elements in the file, such as `f32` or `bf16`.
+    pub dtype: String,
+    /// Sizes of its axes; their product is the size of the tensor and does not overflow.
+    pub shape: Vec<usize>,
+}
+
+/// The tensors of a safetensors file in the order of their data, of whatever type.
+///
+/// # Errors
+/// If the file cannot be read, its header is broken, or does not declare exactly the bytes that follow it.
+pub fn list_weights(path: impl AsRef<Path>) -> Result<Vec<Stored>, Error> {
+    let (_, entries) = open(path.as_ref())?;
+    let stored = |(name, info): (String, TensorInfo)| Stored {
+        name,
+        dtype: info.dtype.to_string().to_lowercase(),
+        shape: info.shape,
+    };
+    Ok(entries.into_iter().map(stored).collect())
+}
+
+/// Writes a safetensors file with the tensors of another under the names that `rename` gives for all of its names;
+/// the data are copied as they are, whatever their types.
+///
+/// # Errors
+/// As [`list_weights`] and [`save_weights`], and if the names cannot be translated.
+pub fn rename_weights(
+    from: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    rename: impl FnOnce(&[&str]) -> Result<Vec<String>, String>,
+) -> Result<(), Error> {
+    let (from, to) = (from.as_ref(), to.as_ref());
+    let (mut file, entries) = open(from)?;
+    let names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
+    let new = rename(&names).map_err(|message| Error::file(from, message))?;
+    let entries = new.into_iter().zip(entries).map(|(name, (_, info))| (name, info)).collect();
+    let header = header(entries).map_err(|message| Error::file(to, message))?;
+    write_atomic(to, |out| {
+        out.write_all(&header)?;
+        io::copy(&mut file, out).map(|_| ())
+    })
+    .map_err(Error::write(to))
+}
+
+/// A file at the beginning of its data, and the tensors that its header declares, in the order of their data.
+fn open(path: &Path) -> Result<(BufReader<File>, Vec<(String, TensorInfo)>), Error> {
     let wrong = |message: String| Error::file(path, message);
     let metadata = fs::metadata(path).map_err(Error::read(path))?;
     if !metadata.is_file() {
@@ -101,16 +167,7 @@ pub fn load_weights(path: impl AsRef<Path>) -> Result<Weights, Error> {
     let mut header = vec![0; size as usize];
     file.read_exact(&mut header).map_err(Error::read(path))?;
     let entries = entries(&header, room - size).map_err(wrong)?;
-
-    let mut weights = Weights::new();
-    for (name, info) in entries {
-        let tensor = read_tensor(&mut file, info).map_err(|fault| match fault {
-            Fault::Io(source) => Error::Read { path: path.to_path_buf(), source },
-            Fault::Content(message) => Error::file(path, format!("tensor `{name}`: {message}")),
-        })?;
-        weights.insert(name, tensor);
-    }
-    Ok(weights)
+    Ok((file, entries))
 }
 
 /// The tensors a header declares, in the order of their data, which is found to fill `data` bytes without gaps.

@@ -41,7 +41,7 @@ fn npy(header: &str, bytes: usize) -> Vec<u8> {
     file
 }
 
-fn f32_npy(shape: &str, elements: usize) -> Vec<u8> {
+pub fn f32_npy(shape: &str, elements: usize) -> Vec<u8> {
     let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape})}}");
     npy(&header, elements * 4)
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use kiln_tensor::{DType, Data, Shape, Tensor};
+use kiln_tensor::{DType, Data, Shape, Tensor, nearest};
 
+use super::TextError;
 use super::cursor::{Cursor, shorten};
-use super::{TextError, nearest};
 use crate::attrs::{Attr, AttrKind, Attrs};
 use crate::graph::{Graph, Location, NodeId, Placement, Type, Update};
 use crate::op::OpDef;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kiln_tensor::{DType, Shape};
+use kiln_tensor::{DType, Shape, nearest};
 
 use super::Weights;
 
@@ -30,20 +30,37 @@ pub struct Mismatch {
 
 impl std::error::Error for Mismatch {}
 
+/// Of each kind of difference so many are shown; the others are counted.
+const SHOWN: usize = 20;
+
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the weights are not the model's:")?;
-        for (name, dtype, shape) in &self.missing {
+        for (name, dtype, shape) in self.missing.iter().take(SHOWN) {
             write!(f, "\n  missing    {name}: {dtype}{shape}")?;
+            let alike = self.surplus.iter().filter(|(_, t, s)| (t, s) == (dtype, shape));
+            if let Some(near) = nearest(name, alike.map(|(name, ..)| name.as_str())) {
+                write!(f, ", is it `{near}`?")?;
+            }
         }
-        for Misshaped { name, expected, found } in &self.misshaped {
+        rest(f, "missing", self.missing.len())?;
+        for Misshaped { name, expected, found } in self.misshaped.iter().take(SHOWN) {
             let ((t, shape), (found_t, found_shape)) = (expected, found);
             write!(f, "\n  misshaped  {name}: {t}{shape} expected, {found_t}{found_shape} found")?;
         }
-        for (name, dtype, shape) in &self.surplus {
+        rest(f, "misshaped", self.misshaped.len())?;
+        for (name, dtype, shape) in self.surplus.iter().take(SHOWN) {
             write!(f, "\n  surplus    {name}: {dtype}{shape}")?;
         }
-        Ok(())
+        rest(f, "surplus", self.surplus.len())
+    }
+}
+
+/// How many differences of a kind are not shown.
+fn rest(f: &mut fmt::Formatter<'_>, kind: &str, count: usize) -> fmt::Result {
+    match count.checked_sub(SHOWN) {
+        None | Some(0) => Ok(()),
+        Some(more) => write!(f, "\n  {kind:9}  and {more} more"),
     }
 }
 
@@ -99,21 +116,40 @@ mod tests {
             ("fc.bias".to_string(), Tensor::i32(&[10], vec![0; 10]).unwrap()),
             ("conv.bias".to_string(), zeros(&[2])),
             ("head.bias".to_string(), zeros(&[1])),
+            ("conv.weights".to_string(), zeros(&[2, 1, 3, 3])),
+            // Of another shape: it cannot be meant.
+            ("conv.weigh".to_string(), zeros(&[1])),
             ("bn.num_batches_tracked".to_string(), Tensor::i32(&[], vec![3]).unwrap()),
         ]);
         let mismatch = match_weights(&expected, &found).unwrap_err();
         assert_eq!(
             mismatch.to_string(),
             "the weights are not the model's:
-  missing    conv.weight: f32[2,1,3,3]
+  missing    conv.weight: f32[2,1,3,3], is it `conv.weights`?
   misshaped  fc.weight: f32[10,4] expected, f32[4,10] found
   misshaped  fc.bias: f32[10] expected, i32[10] found
+  surplus    conv.weigh: f32[1]
+  surplus    conv.weights: f32[2,1,3,3]
   surplus    head.bias: f32[1]"
         );
-        found.remove("head.bias");
+        for surplus in ["head.bias", "conv.weights", "conv.weigh"] {
+            found.remove(surplus);
+        }
         found.insert("fc.weight".to_string(), zeros(&[10, 4]));
         found.insert("fc.bias".to_string(), zeros(&[10]));
         found.insert("conv.weight".to_string(), zeros(&[2, 1, 3, 3]));
         assert_eq!(match_weights(&expected, &found), Ok(()));
+    }
+    #[test]
+    fn of_many_differences_some_are_shown_and_all_are_counted() {
+        let shape = Shape::new([2]).unwrap();
+        let expected: Vec<_> =
+            (0..50).map(|i| (format!("layer.{i}.weight"), DType::F32, shape.clone())).collect();
+        let tensor = Tensor::zeros(shape.clone(), DType::F32).unwrap();
+        let found = (0..21).map(|i| (format!("block.{i}.w"), tensor.clone())).collect();
+        let text = match_weights(&expected, &found).unwrap_err().to_string();
+        assert_eq!(text.lines().count(), 1 + 21 + 21);
+        assert!(text.contains("\n  missing    and 30 more\n"), "{text}");
+        assert!(text.ends_with("\n  surplus    and 1 more"), "{text}");
     }
 }
