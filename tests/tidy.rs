@@ -242,12 +242,17 @@ fn source_files_are_short() {
 }
 
 #[test]
-fn the_page_of_operators_is_current() {
-    let (path, current) = (root().join("docs/ops.md"), kiln_graph::docs::ops_markdown());
-    if std::env::var_os("BLESS").is_some() {
-        fs::write(&path, &current).expect("docs/ops.md can be written");
+fn generated_pages_are_current() {
+    let pages = [
+        ("docs/ops.md", kiln_graph::docs::ops_markdown()),
+        ("docs/std.md", kiln_lang::library::markdown()),
+    ];
+    for (path, current) in pages {
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(root().join(path), &current).unwrap_or_else(|e| panic!("{path}: {e}"));
+        }
+        assert_eq!(read(path), current, "BLESS=1 cargo test -p kiln-tests writes {path}");
     }
-    assert_eq!(read("docs/ops.md"), current, "BLESS=1 cargo test -p kiln-tests writes docs/ops.md");
 }
 
 /// The links of a Markdown document to files of the repository.

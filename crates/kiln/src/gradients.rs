@@ -1,6 +1,6 @@
 //! Gradients against finite differences, in f64.
 //!
-//! For each weight the loss is evaluated at both sides of its value, along random directions (every
+//! For each weight and each real input the loss is evaluated at both sides of its value, along random directions (every
 //! element by one step up or down) and for single elements, and the slope is compared with the
 //! gradient that autodiff gives. Where they differ the step is made smaller: a slope that settles on
 //! another value proves the gradient wrong; one that keeps moving has crossed a kink, as of a
@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln_graph::eval::{Value, evaluate};
-use kiln_graph::{Graph, InputKind};
+use kiln_graph::{Builder, Graph, InputKind};
 use kiln_tensor::{DType, Shape, Tensor};
 
 use crate::compile::differentiated;
@@ -36,14 +36,14 @@ const SPREAD: f32 = 0.05;
 pub struct GradientCheck {
     /// The loss at which they are compared.
     pub loss: f64,
-    /// Every weight, in the order of their declarations.
+    /// Every weight, in the order of their declarations, and every real input.
     pub rows: Vec<GradientRow>,
 }
 
-/// One weight's gradient.
+/// The gradient of one weight or input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GradientRow {
-    /// The weight.
+    /// The weight or input.
     pub name: String,
     /// Its shape.
     pub shape: Shape,
@@ -98,8 +98,9 @@ impl fmt::Display for GradientCheck {
     }
 }
 
-/// Compares the gradient of every weight with finite differences of the training loss, at the
-/// initial weights moved a little, on a batch of random inputs. Axes that are not bound get size 2.
+/// Compares the gradient of every weight and real input with finite differences of the training
+/// loss, at the initial weights moved a little, on a batch of random inputs between -1 and 1 (whole
+/// ones 0 and 1). Axes that are not bound get size 2.
 ///
 /// # Errors
 /// If the model has no train section, every mistake in it, or if it is too large for the reference
@@ -110,10 +111,17 @@ pub fn check_gradients(model: &Model, options: &Options) -> Result<GradientCheck
         options = model.bind_rest(&options, 2)?.0;
     }
     let elaborated = model.training()?.elaborate(&options)?;
-    let graph = differentiated(&elaborated.graph)?;
-    let subject = Subject::new(&graph, initial_values(model, &options)?)?;
     let parameters = elaborated.variables.iter().filter(|v| v.kind == InputKind::Param);
-    let names: Vec<&str> = parameters.map(|v| v.interface.name.as_str()).collect();
+    let mut names: Vec<&str> = parameters.map(|v| v.interface.name.as_str()).collect();
+    let inputs: Vec<&str> = elaborated
+        .inputs
+        .iter()
+        .filter(|input| input.dtype == DType::F32)
+        .map(|input| input.name.as_str())
+        .collect();
+    let graph = differentiated(&with_gradients(elaborated.graph.clone(), &inputs)?)?;
+    names.extend(inputs);
+    let subject = Subject::new(&graph, initial_values(model, &options)?)?;
 
     let gradients = subject.gradients(graph, &names)?;
     let mut probes = Vec::new();
@@ -155,6 +163,21 @@ pub fn check_gradients(model: &Model, options: &Options) -> Result<GradientCheck
         }
     }
     Ok(GradientCheck { loss: subject.loss(&subject.values)?, rows })
+}
+
+/// A training graph that also gives the gradients of the loss with respect to these inputs.
+fn with_gradients(graph: Graph, inputs: &[&str]) -> Result<Graph> {
+    let loss = graph.outputs.iter().find(|(name, _)| name == "loss").map(|(_, id)| *id);
+    let loss = loss.ok_or_else(|| Error::defect("a training graph without a loss"))?;
+    let ids: Vec<_> = graph.inputs().collect();
+    let builder = Builder::with(graph);
+    for id in ids {
+        let name = builder.inspect(|g| g.input(id).map(|(name, _)| name.to_owned()));
+        if let Some(name) = name.filter(|name| inputs.contains(&name.as_str())) {
+            builder.output(&format!("grad.{name}"), builder.var(loss).grad(builder.var(id)));
+        }
+    }
+    builder.finish().map_err(Error::defect)
 }
 
 /// Along what a weight is moved.
@@ -212,9 +235,16 @@ impl Subject {
                 (_, Some(value)) => value.clone(),
             };
             let mut value = Value::from(&tensor);
-            if kind == InputKind::Param && ty.dtype == DType::F32 {
-                let mut moved = || f64::from(SPREAD * (2.0 * random.uniform() - 1.0));
-                value.data.iter_mut().for_each(|x| *x += moved());
+            match (kind, ty.dtype) {
+                (InputKind::Param, DType::F32) => {
+                    let mut moved = || f64::from(SPREAD * (2.0 * random.uniform() - 1.0));
+                    value.data.iter_mut().for_each(|x| *x += moved());
+                }
+                // Both sides of what bends at 0 are seen.
+                (InputKind::Data, DType::F32) => {
+                    value.data.iter_mut().for_each(|x| *x = 2.0 * *x - 1.0);
+                }
+                _ => {}
             }
             values.insert(name.to_owned(), value);
         }
@@ -374,7 +404,7 @@ mod tests {
         let check = check_gradients(&model("cross_entropy(y, data.label)"), &Options::default());
         let check = check.expect("it evaluates");
         assert!(check.is_right(), "{check}");
-        assert_eq!(check.rows.len(), 4);
+        assert_eq!(check.rows.len(), 5);
         assert!(check.rows.iter().all(|r| r.compared >= 2 && r.norm > 0.0), "{check}");
     }
 

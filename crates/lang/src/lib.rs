@@ -14,6 +14,7 @@ mod diagnostic;
 mod elaborate;
 pub mod format;
 pub mod lex;
+pub mod library;
 mod module;
 pub mod parse;
 pub mod print;

@@ -39,7 +39,7 @@ fn check_compares_gradients() {
     };
     let right = folder.write("right.kiln", model("cross_entropy(y, data.label)"));
     let run = kiln(&["check", &right, "--grad"]).exits(0);
-    assert!(run.stdout.contains("all 4 gradients are right"), "{}", run.stdout);
+    assert!(run.stdout.contains("all 5 gradients are right"), "{}", run.stdout);
     let wrong = folder.write("wrong.kiln", model("mean(y * stop_gradient(y))"));
     let run = kiln(&["check", &wrong, "--grad"]).exits(1);
     assert!(run.stdout.contains("WRONG"), "{}", run.stdout);

@@ -414,19 +414,8 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         training: Option<&Training>,
     ) -> Eval<Value<'b>> {
         let d = &definition.node;
-        let (hyper, inputs): (&'a [Param], &'a [Param]) = match d.params.as_slice() {
-            [inputs] => (&[], inputs),
-            [hyper, inputs, ..] => (hyper, inputs),
-            [] => (&[], &[]),
-        };
-        let mut given = Vec::new();
-        for param in hyper {
-            if let Some(expr) = settings.hyper.get(param.name.node.as_str()) {
-                let value = self.expr(expr)?;
-                given.push(Arg { name: Some(param.name.clone()), value, span: expr.span });
-            }
-        }
-        self.bind_params(definition, hyper, given, d.name.span)?;
+        let inputs = d.params.last().map_or(&[][..], |inputs| inputs);
+        self.bind_hyper(definition, settings)?;
         for param in inputs {
             let t = self.model_input(param, settings)?;
             if let Some(training) = training.filter(|_| self.kind != Kind::Inference) {
@@ -436,6 +425,24 @@ impl<'a, 'b> Elaborator<'a, 'b> {
             self.bind(&param.name.node, Value::Tensor(t));
         }
         self.run_body(definition)
+    }
+
+    /// Binds a model's hyper-parameters: those that are set, and the others' defaults.
+    pub(super) fn bind_hyper(
+        &mut self,
+        definition: &'a crate::ast::Spanned<crate::ast::Definition>,
+        settings: &Settings<'a>,
+    ) -> Eval<()> {
+        let d = &definition.node;
+        let [hyper, _, ..] = d.params.as_slice() else { return Ok(()) };
+        let mut given = Vec::new();
+        for param in hyper {
+            if let Some(expr) = settings.hyper.get(param.name.node.as_str()) {
+                let value = self.expr(expr)?;
+                given.push(Arg { name: Some(param.name.clone()), value, span: expr.span });
+            }
+        }
+        self.bind_params(definition, hyper, given, d.name.span)
     }
 
     fn model_input(&mut self, param: &'a Param, settings: &Settings<'a>) -> Eval<Tensor<'b>> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::data::{DataSource, Training};
+use super::frame::Frame;
 use super::options::Options;
 use super::value::Value;
 use super::{Elaborator, Eval, Kind};
@@ -78,6 +79,16 @@ impl Settings<'_> {
     pub fn is_trained(&self) -> bool {
         self.section.is_some()
     }
+}
+
+/// The size that a model's inputs give an axis.
+fn own_size<'a>(inputs: &'a [Param], axis: &str) -> Option<&'a Expr> {
+    let types = inputs.iter().filter_map(|p| p.ty.as_ref()?.axes.as_ref());
+    let mut items = types.flat_map(|b| &b.left);
+    items.find_map(|item| match &item.name {
+        Some(name) if name.node == axis => Some(&item.value),
+        _ => None,
+    })
 }
 
 impl<'a, 'b> Elaborator<'a, 'b> {
@@ -162,10 +173,29 @@ impl<'a, 'b> Elaborator<'a, 'b> {
             let size = self.size(&value, batch.span)?;
             settings.axes.insert("N", (size, batch.span));
         }
-        if self.kind != Kind::Inference && axes.contains(&"N") {
-            settings.axes.entry("N").or_insert((1, model.name.span));
+        if self.kind != Kind::Inference && axes.contains(&"N") && !settings.axes.contains_key("N") {
+            let size = match own_size(inputs, "N") {
+                Some(expr) => {
+                    let size = self.own_size(id, &settings, expr)?;
+                    (size, expr.span)
+                }
+                None => (1, model.name.span),
+            };
+            settings.axes.insert("N", size);
         }
         Ok(settings)
+    }
+
+    /// The size that the model's signature gives an axis, which may depend on its hyper-parameters.
+    fn own_size(&mut self, id: DefId, settings: &Settings<'a>, expr: &'a Expr) -> Eval<usize> {
+        let definition = self.module.definition(id);
+        self.frames.push(Frame::root(id.file));
+        let size = self.bind_hyper(definition, settings).and_then(|()| {
+            let value = self.expr(expr)?;
+            self.size(&value, expr.span)
+        });
+        self.frames.pop();
+        size
     }
 
     /// The part of a train section that the trainer needs; nothing without a section or its `data`.

@@ -48,6 +48,7 @@ pub(super) static TABLE: &[Builtin] = &[
     },
     Builtin { name: "mod", params: &["a", "b"], axes: Axes::None, run: remainder },
     Builtin { name: "where", params: &["condition", "yes", "no"], axes: Axes::None, run: choose },
+    Builtin { name: "refuse", params: &["message"], axes: Axes::None, run: refuse },
     Builtin { name: "stop_gradient", params: &["x"], axes: Axes::None, run: stop_gradient },
     Builtin {
         name: "float",
@@ -186,9 +187,18 @@ fn choose<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
 }
 
 fn stop_gradient<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
+    if let (number @ (Value::Int(_) | Value::Float(_)), _) = g.at("x") {
+        return Ok(number);
+    }
     let t = g.tensor(e, "x")?;
     let var = if t.dtype == DType::F32 { t.var.detach() } else { t.var };
     Ok(Value::Tensor(e.same_axes(&t, var, g.span)))
+}
+
+/// Ends compilation: how a definition says that what it was given is wrong.
+fn refuse<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
+    let message = g.text(e, "message", "")?;
+    e.error(Code::Value, g.span, message, "")
 }
 
 /// Another element type; real numbers lose what stands behind the point.
