@@ -12,8 +12,9 @@
 //! | `variable` | `param`, `state`, `<-` |
 //! | `builtin` | the functions that are not written in the language |
 //! | `network` | whole graphs |
-//! | `settings`, `train`, `data` | keys of a train section, its graph, its data sets |
+//! | `settings`, `train`, `accumulate`, `data` | keys of a train section, its graph, updates after several batches, its data sets |
 
+mod accumulate;
 mod axes;
 mod builtin;
 mod call;

@@ -16,7 +16,7 @@ use crate::parse::parse_expr;
 use crate::span::{Sources, Span};
 
 /// The keys of a train section.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "data",
     "validate",
     "loss",
@@ -24,6 +24,7 @@ const KEYS: [&str; 12] = [
     "init",
     "optimizer",
     "clip_norm",
+    "accumulate",
     "batch",
     "epochs",
     "seed",

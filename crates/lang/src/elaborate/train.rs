@@ -4,6 +4,7 @@ use kiln_graph::InputKind;
 use kiln_graph::nearest;
 use kiln_tensor::DType;
 
+use super::accumulate::Accumulation;
 use super::call::call_text;
 use super::data::{DataSource, Training};
 use super::frame::{CallSite, Frame};
@@ -263,7 +264,8 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                 return self.error(Code::Type, expr.span, message, "for example sgd(lr=0.1)");
             }
         };
-        self.clock(settings)?;
+        let accumulation = self.accumulation(settings)?;
+        self.clock(settings, accumulation)?;
         let hyper = self.scheduled(hyper)?;
         let weights: Vec<usize> = (0..self.variables.len())
             .filter(|&i| self.variables[i].kind == InputKind::Param)
@@ -282,27 +284,47 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                 .collect(),
             false => Vec::new(),
         };
+        if let Some(by) = accumulation {
+            self.accumulate(by, &weights, &mut gradients)?;
+        }
         if let Some(clip) = settings.keys.get("clip_norm") {
             self.clip(clip, &mut gradients)?;
         }
-        for (at, g) in weights.into_iter().zip(gradients) {
+        let first = self.variables.len();
+        for (&at, g) in weights.iter().zip(gradients) {
             self.optimize(id, hyper.clone(), at, g, expr.span)?;
+        }
+        if let Some(by) = accumulation {
+            self.hold_back(by, &weights, first);
         }
         Ok(outputs)
     }
 
-    /// `step`, `epoch` and so on, for schedules and optimizers.
-    fn clock(&mut self, settings: &Settings<'a>) -> Eval<()> {
-        let Some(step) = self.step.clone() else { return Ok(()) };
+    /// `step`, `epoch` and so on, for schedules and optimizers: counted in updates of the weights.
+    fn clock(
+        &mut self,
+        settings: &Settings<'a>,
+        accumulation: Option<Accumulation<'b>>,
+    ) -> Eval<()> {
+        let Some(mut step) = self.step.clone() else { return Ok(()) };
         let epochs = self.whole_setting(settings, "epochs", 1)?.unwrap_or(1);
-        let steps_per_epoch = self.options.steps_per_epoch.max(1);
+        let mut steps_per_epoch = self.options.steps_per_epoch.max(1) as f64;
+        if let Some(by) = accumulation {
+            let batch = (step.var - by.turn).cast(DType::F32);
+            step = self.same_axes(&step, batch / by.batches as f32, step.origin.span);
+            steps_per_epoch /= by.batches as f64;
+        }
         let step = self.cast(&step, DType::F32);
         let epoch = self.same_axes(&step, step.var / steps_per_epoch as f32, step.origin.span);
+        let steps_per_epoch = match steps_per_epoch.fract() == 0.0 {
+            true => Value::Int(steps_per_epoch as i64),
+            false => Value::Float(steps_per_epoch),
+        };
         let given = &mut self.frame_mut().given;
         given.insert("step", Value::Tensor(step));
         given.insert("epoch", Value::Tensor(epoch));
         given.insert("epochs", Value::Int(epochs as i64));
-        given.insert("steps_per_epoch", Value::Int(steps_per_epoch as i64));
+        given.insert("steps_per_epoch", steps_per_epoch);
         Ok(())
     }
 
