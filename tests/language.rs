@@ -1,6 +1,8 @@
 //! Forms of the language on the whole way: their gradients against finite differences, and how compilation grows.
 
-use kiln::{Options, check_gradients, parse};
+use std::collections::BTreeSet;
+
+use kiln::{Engine, Options, check_gradients, compile, parse};
 
 /// A model on the bundled digits whose result is `logits`, [N, C=10].
 fn digits(body: &str) -> String {
@@ -23,7 +25,8 @@ fn gradients_are_right(body: &str) {
     let check = check_gradients(&model, &Options::default());
     let check = check.unwrap_or_else(|e| panic!("{body}\n{e}"));
     assert!(check.is_right(), "{body}\n{check}");
-    assert!(check.rows.iter().all(|r| r.norm > 0.0), "{body}\n{check}");
+    // An input may reach the loss by nothing but the places it chooses.
+    assert!(check.rows.iter().all(|r| r.norm > 0.0 || r.name == "image"), "{body}\n{check}");
 }
 
 #[test]
@@ -58,5 +61,86 @@ fn the_index_form_has_its_gradient() {
          logits = sum[H](y)",
     ] {
         gradients_are_right(body);
+    }
+}
+
+#[test]
+fn recurrences_have_their_gradients() {
+    for body in [
+        "logits = mean[H](x |> lstm[W, H](3) as a |> lstm[W, H](10, backward=true) as b) |> rename[W -> C]",
+        "logits = mean[H](x |> gru[W, H](3) as a |> gru[W, H](10, backward=true) as b) |> rename[W -> C]",
+        "y = x |> rnn[W, H](10)
+         logits = y[H=7] |> rename[W -> C]",
+        // Every second step, twice over some of them; a weight of the scan itself.
+        "param scale: f32[W=8] = ones()
+         v = x * scale
+         h = repeat[C=10](0)
+         scan t in 0..3 {
+             param w: f32[C=10, W=8] = normal()
+             h = tanh(h + sum[W](w * v[H=2 * t]) + mean[H, W](v[H=t..t + 4]))
+         }
+         logits = h",
+    ] {
+        gradients_are_right(body);
+    }
+}
+
+#[test]
+fn a_recurrence_grows_with_its_steps_and_no_faster() {
+    let text = "model m(steps=10)(image: f32[N, C=1, H=8, W=8]) {
+            x = repeat[T=steps](mean[C, H](image))
+            y = x |> lstm[W, T](4) as a |> lstm[W, T](4) as b
+            logits = y[T=steps - 1] |> linear(10) |> rename[W -> C]
+            return logits
+        }
+        train m {
+            data      = digits(\"data/digits.csv\", split=\"train\")
+            loss      = cross_entropy(logits, data.label)
+            optimizer = sgd(lr=0.1)
+            batch     = 2
+        }";
+    let model = parse(text, "m.kiln").unwrap_or_else(|e| panic!("{e}"));
+    let sizes = |steps: usize| {
+        let options = Options::default().bind("steps", steps).engine(Engine::Loops).threads(2);
+        let step = compile(&model.training().expect("a train section"), &options);
+        let report = step.unwrap_or_else(|e| panic!("{e}")).report().clone();
+        let nodes = report.passes.iter().map(|p| p.after).max().unwrap_or(0);
+        (nodes as f64, report.kernels as f64, report.memory.arena as f64)
+    };
+    // So many steps that a gradient joined from pieces is too long a kernel to be cut for threads.
+    let (few, many) = (sizes(30), sizes(300));
+    for (less, more) in [(few.0, many.0), (few.1, many.1), (few.2, many.2)] {
+        assert!(more <= 10.5 * less, "{few:?} for 30 steps, {many:?} for 300");
+    }
+}
+
+#[test]
+fn editors_know_the_words_of_the_language() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| {
+        std::fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+    };
+    // The words of a rule of the grammar, and those of a pattern `\\b(one|other)\\b`.
+    let grammar = read("dsl/grammar.pest");
+    let rule = |name: &str| -> BTreeSet<String> {
+        let start = grammar.find(&format!("\n{name}")).unwrap_or_else(|| panic!("no rule {name}"));
+        let body = &grammar[start..];
+        let body = &body[..body.find('}').expect("an end")];
+        body.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let text = read("docs/editors/vscode/syntaxes/kiln.tmLanguage.json");
+    let colours: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let listed = |part: &str| -> BTreeSet<String> {
+        let patterns = colours["repository"][part]["patterns"].as_array().expect("patterns");
+        let lists = patterns.iter().filter_map(|p| {
+            let inner = p["match"].as_str()?.strip_prefix("\\b(")?;
+            Some(inner[..inner.find(')')?].to_owned())
+        });
+        lists.flat_map(|l| l.split('|').map(str::to_owned).collect::<Vec<_>>()).collect()
+    };
+    assert_eq!(listed("word"), rule("reserved "));
+    let declared = listed("definition");
+    for word in rule("definition_word").iter().chain(&rule("declaration_word")) {
+        assert!(declared.contains(word), "{word} declares something");
     }
 }

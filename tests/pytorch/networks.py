@@ -473,7 +473,32 @@ DOUBLE = [
 ]
 
 # The small networks of tests/fixtures/networks, by the name of their folder.
+class Rows(nn.Module):
+    """Recurrent layers over the rows of an image, of one layer each as in Kiln."""
+
+    def __init__(self, kind, hidden, layers):
+        super().__init__()
+        sizes = [8] + [hidden] * layers
+        self.kind = kind
+        layer = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[kind]
+        setattr(self, kind, nn.ModuleList(layer(i, o, batch_first=True) for i, o in zip(sizes, sizes[1:])))
+        self.fc = nn.Linear(hidden, 10)
+
+    def forward(self, image):
+        x = image[:, 0]
+        for layer in getattr(self, self.kind):
+            x, _ = layer(x)
+        return self.fc(x[:, -1])
+
+
 NETWORKS = {
+    **{
+        kind: Network(
+            "dsl/models/lstm.kiln", lambda kind=kind: Rows(kind, 6, 2), (1, 8, 8),
+            set={"unit": f'"{kind}"', "hidden": "6", "layers": "2"}, lr=0.1,
+        )
+        for kind in ("lstm", "gru", "rnn")
+    },
     "mlp": Network(
         "dsl/models/mlp.kiln", lambda: MLP(784, [12, 8], 10), (1, 28, 28), set={"widths": "[12, 8]"},
         outputs=("logits", "prob"),

@@ -1,6 +1,6 @@
 //! The fenced blocks of documents. ` ```kiln `, ` ```graph ` and ` ```loops ` blocks are checked:
 //! what stands in them must parse, and print as something that parses to the same. Words after a
-//! comma ask for more: `kiln,error` must be refused, `kiln,elaborate` must elaborate.
+//! comma ask for more: `kiln,error` must be refused, `kiln,elaborate` must elaborate; `file=` is the tutorial's.
 
 use std::path::Path;
 
@@ -44,7 +44,7 @@ pub fn check(block: &Block) -> Option<Result<(), String>> {
     let mut words = block.tag.split(',').map(str::trim);
     let language = words.next()?;
     let words: Vec<&str> = words.collect();
-    let known = words.iter().all(|w| ["error", "elaborate"].contains(w));
+    let known = words.iter().all(|w| ["error", "elaborate"].contains(w) || w.starts_with("file="));
     let result = match language {
         "kiln" => kiln(&block.text, words.contains(&"elaborate") || words.contains(&"error")),
         "graph" => block

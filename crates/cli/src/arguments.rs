@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use kiln::lang::Limits;
 use kiln::{Engine, Model, Options, Tensor};
 use kiln_train::{Direction, Names, Weights};
 
@@ -21,6 +22,9 @@ pub struct Program {
     /// (epochs=1, optimizer=adam())
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub set: Vec<(String, String)>,
+    /// Raise (or lower) a limit that guards the compiler: statements, nodes, bytes (128GiB) or calls
+    #[arg(long, value_name = "NAME=COUNT", value_parser = limit)]
+    pub limit: Vec<(String, String)>,
     /// Threads; results do not depend on them [default: as many as the machine has cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -39,10 +43,15 @@ impl Program {
         for (key, value) in &self.set {
             options = options.bind(key, value);
         }
-        match self.threads {
-            Some(threads) => options.threads(threads.into()),
-            None => options,
+        if let Some(threads) = self.threads {
+            options = options.threads(threads.into());
         }
+        let mut limits = Limits::default();
+        for (name, count) in &self.limit {
+            // The command line was checked by `limit`.
+            let _ = limits.set(name, count);
+        }
+        options.limits(limits)
     }
 }
 
@@ -76,6 +85,13 @@ pub fn save_weights(path: &Path, names: &Names, weights: Weights) -> Result<(), 
     let translated = names.translate(weights, Direction::Save);
     let weights = translated.map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
     Ok(kiln_train::save_weights(path, &weights)?)
+}
+
+/// `name=count` of a limit.
+fn limit(text: &str) -> Result<(String, String), String> {
+    let (name, count) = pair(text).map_err(|_| "expected NAME=COUNT".to_string())?;
+    Limits::default().set(&name, &count)?;
+    Ok((name, count))
 }
 
 /// Where weights come from.

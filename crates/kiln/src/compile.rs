@@ -54,6 +54,7 @@ pub fn compile(source: &(impl Source + ?Sized), options: &Options) -> Result<Exe
     let begun = Instant::now();
     let Stages { elaborated, program, notes, .. } = stages(source, options, None)?;
     let program = program.ok_or_else(|| Error::defect("the pipeline ended before the program"))?;
+    check_bytes(&program, options)?;
     let code = match options.engine {
         Engine::Jit => {
             let detected = kiln_jit::Options::detect().map_err(Error::input)?;
@@ -91,6 +92,22 @@ pub fn compile(source: &(impl Source + ?Sized), options: &Options) -> Result<Exe
     Ok(Executable { shared: Arc::new(Compiled { elaborated, program, code, reference, report }) })
 }
 
+/// Refuses arenas of absurd size, before any is allocated.
+fn check_bytes(program: &Program, options: &Options) -> Result<()> {
+    let (arena, limit) = (program.arena_bytes, options.limited().bytes);
+    if arena as u64 <= limit {
+        return Ok(());
+    }
+    let largest = program.buffers.iter().max_by_key(|b| b.bytes());
+    let largest = largest.map_or(String::new(), |b| {
+        format!("; its largest value is {}: {}{}", b.name, b.dtype, b.shape)
+    });
+    Err(Error::input(format!(
+        "the arena takes {arena} bytes ({}), the limit is {limit}{largest}; raise it by --limit bytes={arena}",
+        bytes(arena)
+    )))
+}
+
 /// Elaborates a source and runs the passes, up to and including `last` if it is given.
 ///
 /// # Errors
@@ -105,7 +122,7 @@ pub fn stages(
     let mut notes = Notes::new(PassOptions {
         precise: options.precise,
         threads: options.threads,
-        ..PassOptions::default()
+        node_limit: options.limited().nodes,
     });
     notes.report.push(kiln_passes::PassReport {
         pass: "elaborate",

@@ -1,5 +1,7 @@
 //! How to compile.
 
+use kiln_lang::Limits;
+
 /// What executes a graph. All give the same answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
@@ -110,11 +112,22 @@ impl Options {
         self
     }
 
+    /// Limits that guard the compiler: statements, nodes, bytes, calls.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Options {
+        self.language.limits = limits;
+        self
+    }
+
     /// Leaves a pass out. Passes that others need (`autodiff`, `fuse`, `plan`) always run.
     #[must_use]
     pub fn without(mut self, pass: &str) -> Options {
         self.without.push(pass.to_owned());
         self
+    }
+
+    pub(crate) fn limited(&self) -> Limits {
+        self.language.limits
     }
 
     pub(crate) fn language(&self) -> kiln_lang::Options {

@@ -12,12 +12,13 @@ use crate::parse::parse_text;
 use crate::span::{FileId, Sources, Span};
 
 /// The standard library: its files' names and texts.
-pub const STD: [(&str, &str); 10] = [
+pub const STD: [(&str, &str); 11] = [
     ("std/layers.kiln", include_str!("../../../dsl/std/layers.kiln")),
     ("std/convolution.kiln", include_str!("../../../dsl/std/convolution.kiln")),
     ("std/norms.kiln", include_str!("../../../dsl/std/norms.kiln")),
     ("std/activations.kiln", include_str!("../../../dsl/std/activations.kiln")),
     ("std/attention.kiln", include_str!("../../../dsl/std/attention.kiln")),
+    ("std/recurrent.kiln", include_str!("../../../dsl/std/recurrent.kiln")),
     ("std/images.kiln", include_str!("../../../dsl/std/images.kiln")),
     ("std/losses.kiln", include_str!("../../../dsl/std/losses.kiln")),
     ("std/init.kiln", include_str!("../../../dsl/std/init.kiln")),

@@ -22,4 +22,4 @@ pub use cost::{Cost, cost};
 pub use interp::{Interp, Memory, RunError, run};
 pub use ir::*;
 pub use text::{ParseError, parse};
-pub use verify::{ALIGNMENT, MAX_DEPTH, MAX_NAMES, VerifyError, verify};
+pub use verify::{ALIGNMENT, MAX_DEPTH, MAX_NAMES, MAX_PAIRS, VerifyError, verify};

@@ -29,7 +29,7 @@ pub const MAX_NAMES: u32 = 1 << 20;
 const MAX_EXTENT: usize = MAX_BYTES;
 
 /// Pairs of accesses to one argument that are compared in one parallel or vector loop.
-const MAX_PAIRS: usize = 1 << 16;
+pub const MAX_PAIRS: usize = 1 << 16;
 
 /// The alignment of planned offsets, in bytes.
 pub const ALIGNMENT: usize = 64;

@@ -8,6 +8,8 @@
 //! one expanded. Forward nodes keep their order; the nodes of a backward graph stand where its
 //! first `grad` stood and carry the source locations of the forward nodes they come from.
 
+mod sum;
+
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -17,6 +19,7 @@ use kiln_tensor::DType;
 
 use crate::pass::{Notes, Pass, PassError};
 use crate::rewrite;
+use sum::Terms;
 
 /// See the module.
 pub static PASS: Pass<Graph> =
@@ -95,18 +98,18 @@ fn backward(
 ) -> Result<HashMap<NodeId, NodeId>, PassError> {
     let mut found = HashMap::new();
     // Contributions to the gradient with respect to each node, from its users, latest user first.
-    let mut open: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
+    let mut open: HashMap<NodeId, Terms> = HashMap::new();
     // Every node on the path stands before the loss.
     if let Some(&loss) = path.last() {
         b.locate(b.inspect(|g| g[loss].locations.clone()));
-        open.insert(loss, vec![b.scalar(1.0).id()]);
+        open.entry(loss).or_default().add(b, b.scalar(1.0));
     }
     for &id in path.iter().rev() {
         let Some(terms) = open.remove(&id) else { continue };
         let (op, attrs, operands, locations) =
             b.inspect(|g| (g[id].op, g[id].attrs.clone(), g.operands(id), g[id].locations.clone()));
         b.locate(locations);
-        let dy = terms[1..].iter().fold(b.var(terms[0]), |sum, &t| sum + b.var(t));
+        let Some(dy) = terms.sum(b) else { continue };
         if targets.contains(&id) {
             found.insert(id, dy.id());
         }
@@ -134,7 +137,7 @@ fn backward(
                     x.ty()
                 )));
             }
-            open.entry(x.id()).or_default().push(dx.id());
+            open.entry(x.id()).or_default().add(b, dx);
         }
     }
     let missing = targets.len() - found.len();

@@ -22,7 +22,7 @@
 
 mod slide;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use kiln_graph::op::{Lower, Reduction};
 use kiln_graph::{Builder, Graph, NodeId, Var, ops};
@@ -49,11 +49,12 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
         .collect();
     let b = Builder::new();
     let mut new: Vec<NodeId> = Vec::with_capacity(graph.len());
+    let mut arranged = Arranged::new();
     for id in graph.ids() {
         new.push(match recognise(&graph, id, &kept, notes) {
             Some(plan) => {
                 b.locate(locations(&graph, id));
-                plan.build(&b, &graph, id, &new)
+                plan.build(&b, &graph, id, &new, &mut arranged)
             }
             None => {
                 let operands: Vec<NodeId> =
@@ -75,6 +76,9 @@ fn locations(graph: &Graph, sum: NodeId) -> std::sync::Arc<[kiln_graph::Location
     all.dedup();
     all.into()
 }
+
+/// Factors that were arranged before: what of, the axes summed, the order of the others, and the sizes.
+type Arranged = HashMap<(NodeId, Vec<usize>, Vec<usize>, Vec<usize>), NodeId>;
 
 /// One factor of the product.
 struct Factor {
@@ -277,13 +281,20 @@ impl Plan {
     }
 
     /// Builds what stands for the sum; `new` says what became of the nodes before it.
-    fn build(&self, b: &Builder, graph: &Graph, sum: NodeId, new: &[NodeId]) -> NodeId {
+    fn build(
+        &self,
+        b: &Builder,
+        graph: &Graph,
+        sum: NodeId,
+        new: &[NodeId],
+        arranged: &mut Arranged,
+    ) -> NodeId {
         let var = |f: &Factor| b.var(new[f.source.index()]);
         let (left, right) = (var(&self.left), var(&self.right));
         let (product, axes) = if self.left.windows.is_empty() {
-            self.product(left, right)
+            self.product(left, right, arranged)
         } else {
-            self.convolution(left, right)
+            self.convolution(left, right, arranged)
         };
         // From the product's order to that of the sum.
         let sizes: Vec<usize> = axes.iter().map(|&a| self.extents[a]).collect();
@@ -297,19 +308,32 @@ impl Plan {
     }
 
     /// The matrix product, and the axes of the product of the factors that it has, in order.
-    fn product<'b>(&self, left: Var<'b>, right: Var<'b>) -> (Var<'b>, Vec<usize>) {
-        let left = self.arrange(left, &self.left, &[&self.batch, &self.rows, &self.contracted]);
-        let right = self.arrange(right, &self.right, &[&self.batch, &self.contracted, &self.cols]);
+    fn product<'b>(
+        &self,
+        left: Var<'b>,
+        right: Var<'b>,
+        known: &mut Arranged,
+    ) -> (Var<'b>, Vec<usize>) {
+        let left =
+            self.arrange(left, &self.left, &[&self.batch, &self.rows, &self.contracted], known);
+        let right =
+            self.arrange(right, &self.right, &[&self.batch, &self.contracted, &self.cols], known);
         let axes = [&self.batch, &self.rows, &self.cols].into_iter().flatten();
         (left.dot(right), axes.copied().collect())
     }
 
-    /// A factor with its axes in groups, each made one axis.
-    fn arrange<'b>(&self, x: Var<'b>, factor: &Factor, groups: &[&[usize]]) -> Var<'b> {
+    /// A factor with its axes in groups, each made one axis. A weight that several contractions arrange alike is
+    /// arranged once, so that their gradients meet there.
+    fn arrange<'b>(
+        &self,
+        x: Var<'b>,
+        factor: &Factor,
+        groups: &[&[usize]],
+        known: &mut Arranged,
+    ) -> Var<'b> {
         let alone: Vec<usize> = factor.alone.iter().filter_map(|&a| factor.axes[a]).collect();
         let left: Vec<usize> = (0..x.shape().rank()).filter(|a| !alone.contains(a)).collect();
         let shape = x.shape();
-        let summed = x.sum(&alone);
         let of = |group: &[usize]| group.iter().filter_map(|&a| factor.axes[a]).collect::<Vec<_>>();
         let wanted = groups.iter().flat_map(|group| of(group));
         let mut order: Vec<usize> =
@@ -319,7 +343,14 @@ impl Plan {
         order.extend(rest);
         let size = |group: &&[usize]| of(group).iter().map(|&a| shape[a]).product::<usize>();
         let sizes: Vec<usize> = groups.iter().map(size).collect();
-        summed.transpose(&order).reshape(&sizes)
+        let key = (x.id(), alone, order, sizes);
+        if let Some(&id) = known.get(&key) {
+            return x.builder().var(id);
+        }
+        let (_, alone, order, sizes) = &key;
+        let arranged = x.sum(alone).transpose(order).reshape(sizes);
+        known.insert(key, arranged.id());
+        arranged
     }
 }
 

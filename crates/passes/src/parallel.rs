@@ -2,7 +2,9 @@
 //!
 //! The cut depends on the loop alone, never on the number of threads, so results do not either.
 
-use kiln_loops::{For, Inst, Kernel, LoopKind, Program, Stmt, Var};
+use std::collections::BTreeMap;
+
+use kiln_loops::{For, Inst, Kernel, LoopKind, MAX_PAIRS, Mem, Program, Stmt, Var};
 
 use crate::pass::{Notes, Pass, PassError};
 use crate::walk;
@@ -42,6 +44,11 @@ fn parallelise(kernel: &mut Kernel) -> Result<(), &'static str> {
     if chunks < 2 {
         return Ok(());
     }
+    if has_too_many_accesses(kernel) {
+        return Err(
+            "not parallel: it accesses one array at too many places to prove them disjoint",
+        );
+    }
     sink(kernel)?;
     let (_, var) = walk::fresh(&kernel.body);
     let [Stmt::For(outer)] = &mut kernel.body[..] else {
@@ -77,6 +84,19 @@ fn parallelise(kernel: &mut Kernel) -> Result<(), &'static str> {
     };
     kernel.body = vec![Stmt::For(whole)];
     Ok(())
+}
+
+/// Whether the verifier would refuse to compare the accesses of the kernel's loop.
+fn has_too_many_accesses(kernel: &Kernel) -> bool {
+    let mut counts: BTreeMap<Mem, (usize, usize)> = BTreeMap::new();
+    walk::each(&kernel.body, &mut |s| {
+        for access in kiln_loops::accesses(s) {
+            let (all, writes) = counts.entry(access.mem).or_default();
+            *all += 1;
+            *writes += usize::from(access.write);
+        }
+    });
+    counts.values().any(|(all, writes)| writes.saturating_mul(*all) > MAX_PAIRS)
 }
 
 /// Moves definitions before the only loop into it, where they mean the same.

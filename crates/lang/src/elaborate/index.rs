@@ -142,6 +142,13 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                 let message = format!("`{twice}` occurs twice on the left side");
                 return self.error(Code::Name, item.value.span, message, "");
             }
+            if self.is_number(variable) {
+                let message = format!("`{variable}` is a number here");
+                let d = Diagnostic::new(Code::Name, message)
+                    .label(item.value.span, "an index variable needs a name of its own");
+                return self
+                    .fail(d.help("positions are for a scan: scan t in 0..n { y[T=t] = ... }"));
+            }
             axes.push(axis_name);
             let at = self.declare_index(item, variable)?;
             if let Some(range) = &self.form().variables[at].range

@@ -1,13 +1,13 @@
 //! Whole graphs of a model: inference, training step, validation, initial values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_graph::{Builder, Graph, GraphError, InputKind, NodeId, Update};
 use kiln_tensor::DType;
 
 use super::data::Training;
 use super::frame::Frame;
-use super::options::Options;
+use super::options::{Limits, Options};
 use super::settings::{Binding, Settings};
 use super::value::{Arg, Axis, Origin, Tensor, Value};
 use super::{Elaborator, Eval, Stop, shared};
@@ -185,7 +185,9 @@ impl Model<'_> {
         options: &Options,
         f: impl for<'a, 'b> FnOnce(&mut Elaborator<'a, 'b>, &'a [Binding]) -> Eval<T> + Send,
     ) -> Result<Done<T>, Diagnostics> {
-        const STACK: usize = 256 << 20;
+        // A call may hold a statement of the greatest depth.
+        const STACK_OF_A_CALL: usize = 2 << 20;
+        let stack = options.limits.calls.clamp(128, Limits::MAX_CALLS) * STACK_OF_A_CALL;
         let run = || {
             let mut sources = self.module.sources().clone();
             let bindings = Binding::parse(options, &mut sources)?;
@@ -202,7 +204,7 @@ impl Model<'_> {
         };
         std::thread::scope(|scope| {
             let thread =
-                std::thread::Builder::new().name("elaborate".to_string()).stack_size(STACK);
+                std::thread::Builder::new().name("elaborate".to_string()).stack_size(stack);
             match thread.spawn_scoped(scope, run).map(|handle| handle.join()) {
                 Ok(Ok(result)) => result,
                 Ok(Err(panic)) => std::panic::resume_unwind(panic),
@@ -325,17 +327,17 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         })
     }
 
-    /// Refuses graphs of absurd size, before anybody allocates for them.
+    /// Refuses graphs of absurd size, before anybody allocates for them: of what is stored whatever passes do. What
+    /// they store beside it is known, and checked, when the plan is made.
     fn check_bytes(&mut self, id: DefId) -> Eval<()> {
         let limit = self.options.limits.bytes;
         let (mut total, mut largest) = (0u64, (0u64, String::new()));
         self.builder.inspect(|g| {
-            for id in g.ids() {
+            let stored: BTreeSet<NodeId> = g.inputs().chain(g.results()).collect();
+            for id in stored {
                 let node = &g[id];
                 let bytes = node.ty.shape.bytes(node.ty.dtype) as u64;
-                if g.input(id).is_some() {
-                    total = total.saturating_add(bytes);
-                }
+                total = total.saturating_add(bytes);
                 if bytes > largest.0 {
                     let place =
                         node.locations.first().map_or(String::new(), |l| format!(" at {l}"));
@@ -343,15 +345,13 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                 }
             }
         });
-        let span = name_span(self.module.definition(id));
-        if largest.0 > limit {
-            let message = format!("a value takes {} bytes, the limit is {limit}", largest.0);
-            return self.error(Code::Limit, span, message, largest.1);
-        }
         if total > limit {
-            let message =
-                format!("inputs, weights and states take {total} bytes, the limit is {limit}");
-            return self.error(Code::Limit, span, message, "in this model");
+            let message = format!(
+                "inputs, weights, states and results take {total} bytes, the limit is {limit}"
+            );
+            let span = name_span(self.module.definition(id));
+            let d = Diagnostic::new(Code::Limit, message).label(span, largest.1);
+            return self.fail(d.help(format!("raise it: --limit bytes={total}")));
         }
         Ok(())
     }

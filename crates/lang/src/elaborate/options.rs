@@ -1,5 +1,9 @@
 //! What a caller may decide.
 
+use crate::ast::ExprKind;
+use crate::parse::parse_expr;
+use crate::span::FileId;
+
 /// How to elaborate.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -23,10 +27,50 @@ pub struct Limits {
     pub statements: u64,
     /// Nodes of the graph.
     pub nodes: usize,
-    /// Bytes of all inputs, weights and states together.
+    /// Bytes of what is stored: of inputs, weights, states and results when elaborating, of the whole arena when
+    /// compiling.
     pub bytes: u64,
     /// Calls within calls.
     pub calls: usize,
+}
+
+impl Limits {
+    /// The names of all limits.
+    pub const NAMES: [&str; 4] = ["statements", "nodes", "bytes", "calls"];
+
+    /// Calls can nest no deeper, whatever the limit: each takes its share of the stack.
+    pub const MAX_CALLS: usize = 1024;
+
+    /// Sets the limit of this name; the value is a number of the language, such as `2_000_000` or `128GiB`.
+    ///
+    /// # Errors
+    /// If there is no such limit, or the value is no whole number of at least 1.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let number = match parse_expr(value, FileId(0)).map(|e| e.node) {
+            Ok(ExprKind::Int(_, number)) => u64::try_from(number).ok().filter(|n| *n > 0),
+            _ => None,
+        };
+        let Some(number) = number else {
+            return Err(format!("`{value}` is no whole number of at least 1"));
+        };
+        let size = usize::try_from(number).unwrap_or(usize::MAX);
+        match name {
+            "statements" => self.statements = number,
+            "nodes" => self.nodes = size,
+            "bytes" => self.bytes = number,
+            "calls" if size > Limits::MAX_CALLS => {
+                return Err(format!("calls nest at most {} deep", Limits::MAX_CALLS));
+            }
+            "calls" => self.calls = size,
+            _ => {
+                return Err(format!(
+                    "there is no limit `{name}`, only {}",
+                    Limits::NAMES.join(", ")
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Default for Options {

@@ -127,10 +127,20 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         Ok(())
     }
 
-    /// Whether `name[...] = expr` sets a part of what a scan collects.
+    /// Whether `name[...] = expr` sets a part of what a scan collects: a position is a number, where the index form
+    /// has new names.
     pub(super) fn collects(&self, axes: &Brackets) -> bool {
-        let counted = |expr: &Expr| self.frame().scans.iter().any(|s| occurs(s.variable, expr));
-        axes.left.iter().any(|item| counted(&item.value))
+        let position = |expr: &Expr| match &expr.node {
+            ExprKind::Name(name) => self.is_number(name),
+            _ => true,
+        };
+        !self.frame().scans.is_empty() && axes.left.iter().any(|item| position(&item.value))
+    }
+
+    /// Whether a name is that of a number here.
+    pub(super) fn is_number(&self, name: &str) -> bool {
+        let binding = self.frame().variables.get(name);
+        binding.is_some_and(|b| matches!(b.value, Value::Int(_)))
     }
 
     /// `name[T=t] = expr` in a scan.
@@ -163,9 +173,10 @@ impl<'a, 'b> Elaborator<'a, 'b> {
             let message = format!("each value has an axis {axis} of its own");
             return self.error(Code::Shape, expr.span, message, value.type_text());
         }
-        // Of scans within scans it belongs to the innermost whose variable it names.
+        // Of scans within scans it belongs to the innermost whose variable it names, or the innermost.
         let scans = &self.frame().scans;
-        let scan = scans.iter().rposition(|s| occurs(s.variable, &item.value)).unwrap_or(0);
+        let named = scans.iter().rposition(|s| occurs(s.variable, &item.value));
+        let scan = named.unwrap_or(scans.len() - 1);
         let turns = scans[scan].turns;
         if at < 0 || at >= turns {
             let message = format!("position {at} of {} is outside of 0..{turns}", name.node);

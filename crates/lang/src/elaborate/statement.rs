@@ -64,11 +64,13 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         if self.statements > limits.statements {
             let message =
                 format!("the program unrolls to more than {} statements", limits.statements);
-            return self.error(Code::Limit, span, message, "the last one");
+            let d = Diagnostic::new(Code::Limit, message).label(span, "the last one");
+            return self.fail(d.help("if it is to be so long: --limit statements=..."));
         }
         if self.builder.inspect(|g| g.len()) > limits.nodes {
             let message = format!("the graph has more than {} nodes", limits.nodes);
-            return self.error(Code::Limit, span, message, "the last statement");
+            let d = Diagnostic::new(Code::Limit, message).label(span, "the last statement");
+            return self.fail(d.help("if it is to be so large: --limit nodes=..."));
         }
         Ok(())
     }

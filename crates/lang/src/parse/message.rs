@@ -46,11 +46,14 @@ pub(super) fn syntax_error(slice: &str, item: Span, error: &Error<Rule>) -> Diag
     let word = found.trim_matches('`');
     const WORDS: [&str; 10] =
         ["return", "param", "state", "layer", "model", "train", "block", "import", "else", "scan"];
-    let reserved = WORDS.contains(&word) || ["if", "for", "in", "as", "op"].contains(&word);
-    if reserved && expected.contains(&"a name") {
+    let before = before(slice, at);
+    let reserved =
+        |word: &str| WORDS.contains(&word) || ["if", "for", "in", "as", "op"].contains(&word);
+    let named = expected.contains(&"a name");
+    if let Some(word) = [word, before].into_iter().find(|w| named && reserved(w)) {
         d = d.help(format!("`{word}` is a word of the language and cannot be a name"));
-    } else if let Some(near) = nearest(before(slice, at), WORDS) {
-        d = d.help(format!("did you mean `{near}` instead of `{}`?", before(slice, at)));
+    } else if let Some(near) = nearest(before, WORDS).filter(|near| *near != before) {
+        d = d.help(format!("did you mean `{near}` instead of `{before}`?"));
     }
     d
 }

@@ -6,7 +6,7 @@
 
 use kiln_graph::{Graph, Var, ops};
 
-use super::{Factor, Plan};
+use super::{Arranged, Factor, Plan};
 
 /// `conv` slides along so many axes at most.
 const MAX_WINDOWS: usize = 2;
@@ -73,7 +73,12 @@ impl Factor {
 
 impl Plan {
     /// The convolution, and the axes of the product that its result has, in order.
-    pub(super) fn convolution<'b>(&self, left: Var<'b>, right: Var<'b>) -> (Var<'b>, Vec<usize>) {
+    pub(super) fn convolution<'b>(
+        &self,
+        left: Var<'b>,
+        right: Var<'b>,
+        known: &mut Arranged,
+    ) -> (Var<'b>, Vec<usize>) {
         let mut windows = self.left.windows.clone();
         windows.sort_by_key(|w| w.axis);
         let (places, taps): (Vec<usize>, Vec<usize>) =
@@ -89,6 +94,7 @@ impl Plan {
             self.cut(left, &windows),
             &self.left,
             &[&rows, &self.batch, &inputs, &one(h.map(|w| w.place)), &one(w.map(|w| w.place))],
+            known,
         );
         let turned: Vec<usize> = windows
             .iter()
@@ -100,6 +106,7 @@ impl Plan {
             kernel,
             &self.right,
             &[&self.batch, &self.cols, &inputs, &one(h.map(|w| w.tap)), &one(w.map(|w| w.tap))],
+            known,
         );
         let of = |step: fn(&Window) -> i64| {
             [h, w].map(|window| window.map_or(1, |w| step(w).unsigned_abs() as usize))
