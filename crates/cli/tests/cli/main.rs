@@ -7,3 +7,4 @@ mod refusals;
 mod results;
 mod streams;
 mod training;
+mod tutorial;
