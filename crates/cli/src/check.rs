@@ -109,13 +109,9 @@ fn typed(i: &Interface) -> String {
 /// The file with types as comments, formatted. A variable that a loop assigns again and again has
 /// several types: all are told.
 fn annotated(model: &Model, types: &[(kiln::lang::Span, String)]) -> Result<String, Failure> {
-    let sources = model.module().sources();
-    let Some((first, _)) = types.first() else {
-        return Ok(String::new());
-    };
-    let source = sources.get(first.file);
+    let (sources, source) = (model.module().sources(), model.module().source());
     let mut comments: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-    for (span, ty) in types.iter().filter(|(span, _)| span.file == first.file) {
+    for (span, ty) in types {
         let line = source.line_column(span.start).0;
         let text = format!("{}: {ty}", sources.text(*span));
         let told = comments.entry(line).or_default();

@@ -9,7 +9,7 @@ use kiln_graph::nearest;
 use crate::ast::{Ast, Definition, DefinitionKind, Item, Spanned, Train};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::parse::parse_text;
-use crate::span::{FileId, Sources, Span};
+use crate::span::{FileId, Source, Sources, Span};
 
 /// The standard library: its files' names and texts.
 pub const STD: [(&str, &str); 11] = [
@@ -96,6 +96,11 @@ impl Module {
     /// The name of the file that the user named.
     pub fn path(&self) -> &str {
         self.sources.get(self.root).name()
+    }
+
+    /// The text of the file that the user named.
+    pub fn source(&self) -> &Source {
+        self.sources.get(self.root)
     }
 
     /// The file that the user named.

@@ -263,3 +263,21 @@ fn graphs_passes_and_operators_that_are_not() {
     refused(&["dump", LENET, "--stage", "plan", "--format", "dot"], &["plan", "dot"]);
     refused(&["ops", "tan"], &["`tan`", "`tanh`"]);
 }
+
+#[test]
+fn limits_guard_the_compiler_and_can_be_moved() {
+    refused(&["check", LENET, "--limit", "statements=3"], &["error[limit]", "--limit statements"]);
+    refused(&["check", LENET, "--limit", "nodes=10"], &["error[limit]", "--limit nodes"]);
+    refused(&["check", LENET, "--limit", "calls=1"], &["error[limit]", "calls nest deeper than 1"]);
+    refused(&["check", LENET, "--limit", "bytes=1MiB"], &["error[limit]", "weights", "1048576"]);
+    let many = ["bench", LENET, "--set", "N=100000"];
+    refused(
+        &[&many[..], &["--limit", "bytes=1GiB"]].concat(),
+        &["the arena takes", "[100000,20,24,24]"],
+    );
+    // The product of the second layer has 160 GB and is never stored.
+    kiln(&["check", LENET, "--set", "N=100000"]).exits(0);
+    for wrong in ["statements=0", "bytes=few", "depth=3", "calls=100000"] {
+        kiln(&["check", LENET, "--limit", wrong]).exits(2);
+    }
+}

@@ -126,3 +126,26 @@ fn ops_prints_the_page_of_operators() {
     let tanh = kiln(&["ops", "tanh"]).exits(0).stdout;
     assert!(tanh.starts_with("tanh: ") && tanh.contains("differentiable"), "{tanh}");
 }
+
+#[test]
+fn shapes_are_comments_of_a_file_with_or_without_variables() {
+    let folder = Folder::new();
+    let plain = "model m(x: f32[N=2]) = 2 * x\n";
+    let path = folder.write("plain.kiln", plain);
+    assert_eq!(kiln(&["check", &path, "--shapes"]).exits(0).stdout, plain);
+    let text = "model m(x: f32[N=2, T=3, C=4]) {
+    y[T=t, N=n] = sum[c](x[N=n, T=t, C=c])
+    h = 0
+    scan t in 0..x.T {
+        h = h + y[T=t]
+        z[T=t] = h
+    }
+    return z
+}
+";
+    let path = folder.write("forms.kiln", text);
+    let shown = kiln(&["check", &path, "--shapes"]).exits(0).stdout;
+    for line in ["# y: f32[T=3, N=2]", "# h: f32[N=2]", "# z: f32[T=3, N=2]"] {
+        assert!(shown.contains(line), "no `{line}` in:\n{shown}");
+    }
+}
