@@ -129,3 +129,42 @@ fn every_optimizer_schedule_and_initialiser_trains() {
         assert!(losses[19] < 0.5 * losses[0], "{example}: {losses:?}");
     }
 }
+
+#[test]
+fn initialisers_have_the_spread_of_their_papers() {
+    // A weight [48, 32, 3, 3]: 288 inputs of an output, 432 outputs of an input.
+    let (fan_in, fan_out) = (288f64, 432f64);
+    let cases = [
+        ("xavier()", (2.0 / (fan_in + fan_out)).sqrt()),
+        ("xavier_normal(gain=2)", 2.0 * (2.0 / (fan_in + fan_out)).sqrt()),
+        ("he()", (2.0 / fan_in).sqrt()),
+        ("he(mode=\"out\")", (2.0 / fan_out).sqrt()),
+        ("he(slope=0.5)", (2.0 / 1.25 / fan_in).sqrt()),
+        ("he_uniform()", (2.0 / fan_in).sqrt()),
+        ("he_uniform(mode=\"out\")", (2.0 / fan_out).sqrt()),
+        // PyTorch's convolutions start between -1 / sqrt(fan_in) and 1 / sqrt(fan_in).
+        ("he_uniform(slope=sqrt(5))", (1.0 / 3.0 / fan_in).sqrt()),
+        ("normal(std=0.02)", 0.02),
+        ("uniform(-0.5, 0.5)", 1.0 / 12f64.sqrt()),
+    ];
+    for (init, deviation) in cases {
+        let text = format!(
+            "model m(x: f32[N=1]) {{ param w: f32[O=48, I=32, H=3, W=3] = {init} y = x * sum(w) return y }}"
+        );
+        let model = kiln::parse(&text, "m.kiln").unwrap_or_else(|e| panic!("{e}"));
+        let values = kiln::initial_values(&model, &Options::default());
+        let values = values.unwrap_or_else(|e| panic!("{e}"));
+        let w: Vec<f64> =
+            values["w"].as_f32().expect("f32").iter().map(|x| f64::from(*x)).collect();
+        let mean = w.iter().sum::<f64>() / w.len() as f64;
+        let found = (w.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / w.len() as f64).sqrt();
+        // 13824 values: the mean strays by 0.9 % of the deviation, the deviation by 0.6 %.
+        assert!(mean.abs() < 0.04 * deviation, "{init}: the mean is {mean}");
+        assert!((found / deviation - 1.0).abs() < 0.025, "{init}: {found} is not {deviation}");
+        if init.contains("uniform") || init == "xavier()" {
+            let most = w.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+            let bound = 3f64.sqrt() * deviation;
+            assert!(most <= bound * 1.000001 && most > 0.99 * bound, "{init}: up to {most}");
+        }
+    }
+}
