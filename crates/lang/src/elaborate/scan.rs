@@ -18,7 +18,6 @@ use crate::span::Span;
 /// A scan in progress.
 pub(super) struct Scan<'a, 'b> {
     variable: &'a str,
-    turns: i64,
     /// What the turns have set so far, in the order of the first turn.
     collected: Vec<Collected<'a, 'b>>,
 }
@@ -54,8 +53,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
             }
         };
         let shared = self.frame().shared;
-        let turns = end.saturating_sub(start).max(0);
-        let scan = Scan { variable: &variable.node, turns, collected: Vec::new() };
+        let scan = Scan { variable: &variable.node, collected: Vec::new() };
         self.frame_mut().scans.push(scan);
         let carried = self.carried();
         let mistakes = self.errors.len();
@@ -85,7 +83,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                     if self.errors.len() > mistakes {
                         self.bind(&collected.name.node, Value::Poison);
                     } else {
-                        self.stack(collected, turns)?;
+                        self.stack(collected)?;
                     }
                 }
                 Ok(Flow::Next)
@@ -177,9 +175,8 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         let scans = &self.frame().scans;
         let named = scans.iter().rposition(|s| occurs(s.variable, &item.value));
         let scan = named.unwrap_or(scans.len() - 1);
-        let turns = scans[scan].turns;
-        if at < 0 || at >= turns {
-            let message = format!("position {at} of {} is outside of 0..{turns}", name.node);
+        if at < 0 {
+            let message = format!("position {at} of {} is below 0", name.node);
             return self.error(Code::Shape, item.value.span, message, "");
         }
         let collected = &mut self.frame_mut().scans[scan].collected;
@@ -210,14 +207,12 @@ impl<'a, 'b> Elaborator<'a, 'b> {
     }
 
     /// The parts as one tensor, the axis first.
-    fn stack(&mut self, collected: Collected<'a, 'b>, turns: i64) -> Eval<()> {
+    fn stack(&mut self, collected: Collected<'a, 'b>) -> Eval<()> {
         let Collected { name, axis, parts } = collected;
-        if let Some(missing) = (0..turns).find(|at| !parts.contains_key(at)) {
+        let missing = parts.keys().zip(0..).find(|(at, expected)| *at != expected);
+        if let Some((_, missing)) = missing {
             let message = format!("{}[{axis}={missing}] is set in no turn", name.node);
             return self.error(Code::Shape, name.span, message, "");
-        }
-        if parts.is_empty() {
-            return Ok(());
         }
         let dtype = parts.values().fold(DType::Bool, |d, part| widest(d, part.dtype));
         let parts: Vec<Tensor<'b>> = parts.values().map(|part| self.cast(part, dtype)).collect();

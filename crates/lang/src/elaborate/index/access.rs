@@ -153,13 +153,21 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         let flat = table.var.reshape(&dims);
         let flat = self.tensor(flat, axes, span);
         if group.iter().all(|i| matches!(i.index, Index::Affine(_))) {
-            let mut index = Affine::default();
-            for (item, stride) in group.iter().zip(&strides) {
-                if let Index::Affine(part) = &item.index {
-                    // Inside the axes, and so inside what an i64 counts.
-                    index = index.clone().plus(part, *stride as i64).unwrap_or(index);
-                }
-            }
+            let mut parts =
+                group.iter().zip(&strides).filter_map(|(item, stride)| match &item.index {
+                    Index::Affine(part) => Some((part, *stride as i64)),
+                    Index::Computed(_) => None,
+                });
+            let index =
+                parts.try_fold(Affine::default(), |sum, (part, stride)| sum.plus(part, stride));
+            let Some(index) = index else {
+                return self.error(
+                    Code::Limit,
+                    span,
+                    "the numbers of this index are too large",
+                    "",
+                );
+            };
             return Ok(self.walk(&flat, &chosen[0], &index, span));
         }
         if i32::try_from(all).is_err() {
@@ -206,17 +214,20 @@ impl<'a, 'b> Elaborator<'a, 'b> {
     /// `t` with the variables of an affine index in the place of an axis, which it stays inside of. A view.
     fn walk(&mut self, t: &Tensor<'b>, axis: &Axis, index: &Affine, span: Span) -> Tensor<'b> {
         let position = t.position(axis).unwrap_or(0);
-        let mut offset = index.constant;
+        // Of a variable with one value the factor may be of any size.
+        let mut offset = i128::from(index.constant);
         let (mut wide, mut single) = (Vec::new(), Vec::new());
         for &(v, factor) in &index.terms {
             let variable = &self.form().variables[v];
             let (start, size) = variable.range.as_ref().map_or((0, 1), |r| (r.start, r.size));
-            offset += factor * start;
+            offset += i128::from(factor) * i128::from(start);
             match size {
                 1 => single.push((Axis::from(variable.name), factor, 1)),
                 size => wide.push((Axis::from(variable.name), factor, size)),
             }
         }
+        // Every access is inside the axis, and so is this one.
+        let offset = offset as i64;
         let mut var = match wide[..] {
             [] | [_] => {
                 let (factor, size) = wide.first().map_or((1, 1), |w| (w.1, w.2));
