@@ -20,12 +20,16 @@ Examples:
   kiln train dsl/models/lenet.kiln --data data/mnist --set epochs=12 --output lenet.safetensors
   kiln train dsl/models/digits.kiln --set optimizer='adam(lr=1e-3)' --set seed=2 --json
 
+Data sets: mnist, cifar10, cifar100, digits, images (a folder of PNG and JPEG files for each class),
+npy, npz, idx, csv, text; paths are relative to FILE. See \"Data\" in docs/language.md.
+
 With --output, the checkpoints that the train section asks for are written beside it:
 lenet.epoch-0001.safetensors and so on. They have Kiln's names, whatever --names says.")]
 pub struct Train {
     #[command(flatten)]
     program: Program,
-    /// The data set's directory or file, in place of the one that the train section names
+    /// The data set's directory or file, in place of the one that the train section names; where it
+    /// names a file for each field, the directory they lie in
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Write the trained weights, a safetensors file

@@ -16,10 +16,19 @@ pub(crate) fn spec(
     source: &kiln_lang::DataSource,
     data: Option<&Path>,
 ) -> Result<DataSpec> {
-    let format = match source.format {
+    let format = match &source.format {
         kiln_lang::Format::Mnist => Format::Mnist,
         kiln_lang::Format::Digits => Format::Digits,
-        kiln_lang::Format::Text { length } => Format::Text { length },
+        kiln_lang::Format::Idx => Format::Idx,
+        kiln_lang::Format::Cifar10 => Format::Cifar10,
+        kiln_lang::Format::Cifar100 => Format::Cifar100,
+        kiln_lang::Format::Images { size } => Format::Images { size: *size },
+        kiln_lang::Format::Npy => Format::Npy,
+        kiln_lang::Format::Npz => Format::Npz,
+        kiln_lang::Format::Csv { label, target } => {
+            Format::Csv { label: label.clone(), target: target.clone() }
+        }
+        kiln_lang::Format::Text { length } => Format::Text { length: *length },
     };
     let split = source.split.map(|split| match split {
         kiln_lang::Split::Train => Split::Train,
@@ -34,21 +43,28 @@ pub(crate) fn spec(
         kiln_lang::DataStep::Crop { size, pad, random } => DataStep::Crop { size, pad, random },
         kiln_lang::DataStep::Flip { probability } => DataStep::Flip { probability },
     });
-    let path = match data {
-        Some(path) => path.to_path_buf(),
-        None => beside(model, source)?,
-    };
-    Ok(DataSpec { format, path, split, steps: steps.collect() })
+    let files = source.files.iter().map(|(field, path)| {
+        let path = match data {
+            None => beside(model, source, Path::new(path))?,
+            // A folder with the files of several fields, or what the one path stands for.
+            Some(data) if !field.is_empty() => {
+                data.join(Path::new(path).file_name().unwrap_or_default())
+            }
+            Some(data) => data.to_path_buf(),
+        };
+        Ok((field.clone(), path))
+    });
+    let (files, steps) = (files.collect::<Result<_>>()?, steps.collect());
+    Ok(DataSpec { format, files, split, steps })
 }
 
 /// A path of the program, which is relative to its file.
-fn beside(model: &Model, source: &kiln_lang::DataSource) -> Result<PathBuf> {
-    let path = Path::new(&source.path);
+fn beside(model: &Model, source: &kiln_lang::DataSource, path: &Path) -> Result<PathBuf> {
     if path.is_absolute() {
         let place = model.module().sources().place(source.span);
         return Err(Error::input(format!(
             "{place}: the path \"{}\" is not relative to the program; give it by --data",
-            source.path
+            path.display()
         )));
     }
     Ok(Path::new(model.module().path()).parent().unwrap_or(Path::new("")).join(path))

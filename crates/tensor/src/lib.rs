@@ -14,7 +14,7 @@ mod tensor;
 pub use dtype::DType;
 pub use file::{check_writable, write_atomic};
 pub use nearest::nearest;
-pub use npy::{NpyError, NpyProblem};
+pub use npy::{NpyData, NpyError, NpyProblem, read_npy};
 pub use random::{PHILOX_MULTIPLIERS, PHILOX_ROUNDS, PHILOX_WEYL, philox};
 pub use shape::{MAX_BYTES, Shape, ShapeError};
 pub use tensor::{Data, DataMut, Tensor, TensorError};

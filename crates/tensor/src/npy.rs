@@ -12,7 +12,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use self::header::{Kind, MAX_HEADER, read_header};
-use crate::{DType, Data, DataMut, Shape, ShapeError, Tensor, TensorError, write_atomic};
+use crate::{DType, Data, Shape, ShapeError, Tensor, TensorError, write_atomic};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// The data begins at a multiple of this.
@@ -130,8 +130,29 @@ fn read_file(path: &Path) -> Result<Tensor, NpyProblem> {
     read(&mut BufReader::with_capacity(CHUNK, File::open(path)?), metadata.len())
 }
 
-/// Reads an array from a stream of `len` bytes.
 fn read(stream: &mut impl Read, len: u64) -> Result<Tensor, NpyProblem> {
+    let (shape, data) = read_npy(stream, len)?;
+    let data = match data {
+        NpyData::U8(v) => Data::I32(v.into_iter().map(i32::from).collect()),
+        NpyData::Other(data) => data,
+    };
+    Ok(Tensor::new(shape, data)?)
+}
+
+/// The elements of an array as they are read; unsigned bytes, of which data sets are made, stay bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NpyData {
+    /// Elements of type u1.
+    U8(Vec<u8>),
+    /// All others.
+    Other(Data),
+}
+
+/// Reads an array from a stream of `len` bytes.
+///
+/// # Errors
+/// If it is no array of plain numbers, or has another size than it declares.
+pub fn read_npy(stream: &mut impl Read, len: u64) -> Result<(Shape, NpyData), NpyProblem> {
     let (header, header_bytes) = read_header(stream)?;
     let kind = Kind::parse(&header.descr)?;
     let shape = Shape::new(header.shape)?;
@@ -141,16 +162,27 @@ fn read(stream: &mut impl Read, len: u64) -> Result<Tensor, NpyProblem> {
     if expected != found {
         return Err(NpyProblem::Size { descr: header.descr, shape, expected, found });
     }
-    let order = |i| if header.fortran_order { fortran_index(&shape, i) } else { index(&shape, i) };
+    let columns = header.fortran_order && shape.rank() > 1;
+    let order = |i| if columns { fortran_index(&shape, i) } else { index(&shape, i) };
     let data = match kind {
-        Kind::Bool => Data::Bool(elements(stream, &shape, |[b]: [u8; 1], _| Ok(b != 0))?),
-        Kind::Float { big, wide } => Data::F32(floats(stream, &shape, big, wide, order)?),
+        Kind::Bool => {
+            let v = elements(stream, &shape, |[b]: [u8; 1], _| Ok(b != 0))?;
+            NpyData::Other(Data::Bool(row_major(&shape, v, columns)?))
+        }
+        Kind::Float { big, wide } => {
+            let v = floats(stream, &shape, big, wide, order)?;
+            NpyData::Other(Data::F32(row_major(&shape, v, columns)?))
+        }
+        Kind::Int { signed: false, bytes: 1, .. } => {
+            let v = elements(stream, &shape, |[b]: [u8; 1], _| Ok(b))?;
+            NpyData::U8(row_major(&shape, v, columns)?)
+        }
         Kind::Int { big, signed, bytes } => {
-            Data::I32(integers(stream, &shape, big, signed, bytes, order)?)
+            let v = integers(stream, &shape, big, signed, bytes, order)?;
+            NpyData::Other(Data::I32(row_major(&shape, v, columns)?))
         }
     };
-    let tensor = Tensor::new(shape, data)?;
-    Ok(if header.fortran_order && tensor.shape().rank() > 1 { row_major(&tensor)? } else { tensor })
+    Ok((shape, data))
 }
 
 /// Bytes read at a time; a multiple of every element size.
@@ -258,39 +290,37 @@ fn fortran_index(shape: &Shape, mut i: usize) -> Vec<usize> {
     index
 }
 
-/// The row-major form of a tensor whose elements stand in column-major order.
-fn row_major(tensor: &Tensor) -> Result<Tensor, TensorError> {
-    fn reorder<T: Copy>(shape: &Shape, from: &[T], to: &mut [T]) {
-        let mut column_strides = Vec::with_capacity(shape.rank());
-        let mut stride = 1;
-        for &size in shape.iter() {
-            column_strides.push(stride);
-            stride *= size;
-        }
-        // Counts through the index of `to`, the last axis fastest, keeping the place in `from`.
-        let (mut index, mut source) = (vec![0; shape.rank()], 0);
-        for element in to {
-            *element = from[source];
-            for axis in (0..shape.rank()).rev() {
-                index[axis] += 1;
-                source += column_strides[axis];
-                if index[axis] < shape[axis] {
-                    break;
-                }
-                source -= column_strides[axis] * shape[axis];
-                index[axis] = 0;
+/// The elements in row-major order, given in column-major order if `columns`.
+fn row_major<T: Copy>(shape: &Shape, from: Vec<T>, columns: bool) -> Result<Vec<T>, TensorError> {
+    if !columns {
+        return Ok(from);
+    }
+    let mut column_strides = Vec::with_capacity(shape.rank());
+    let mut stride = 1;
+    for &size in shape.iter() {
+        column_strides.push(stride);
+        stride *= size;
+    }
+    let mut to = Vec::new();
+    to.try_reserve_exact(from.len()).map_err(|_| TensorError::Memory {
+        shape: shape.clone(),
+        bytes: from.len().saturating_mul(size_of::<T>()),
+    })?;
+    // Counts through the index of `to`, the last axis fastest, keeping the place in `from`.
+    let (mut index, mut source) = (vec![0; shape.rank()], 0);
+    for _ in 0..from.len() {
+        to.push(from[source]);
+        for axis in (0..shape.rank()).rev() {
+            index[axis] += 1;
+            source += column_strides[axis];
+            if index[axis] < shape[axis] {
+                break;
             }
+            source -= column_strides[axis] * shape[axis];
+            index[axis] = 0;
         }
     }
-    let shape = tensor.shape();
-    let mut out = Tensor::zeros(shape.clone(), tensor.dtype())?;
-    match (tensor.data(), out.data_mut()) {
-        (Data::F32(from), DataMut::F32(to)) => reorder(shape, from, to),
-        (Data::I32(from), DataMut::I32(to)) => reorder(shape, from, to),
-        (Data::Bool(from), DataMut::Bool(to)) => reorder(shape, from, to),
-        _ => unreachable!("made with the same element type"),
-    }
-    Ok(out)
+    Ok(to)
 }
 
 fn write(tensor: &Tensor, out: &mut dyn Write) -> io::Result<()> {

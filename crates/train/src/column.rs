@@ -1,6 +1,7 @@
 //! One field of a data set as the program wants it: checked against what there is, and written example by example.
 
 use kiln_tensor::{DType, DataMut, Tensor};
+use rayon::prelude::*;
 
 use crate::data::{Field, Values};
 use crate::random::Draws;
@@ -86,9 +87,16 @@ impl Column {
         let size: usize = self.shape.iter().product();
         match (to.data_mut(), &self.transform) {
             (DataMut::F32(to), Some(transform)) => {
-                for (to, &draws) in to.chunks_exact_mut(size).zip(draws) {
-                    field.write_f32(data.row(draws.example as usize), transform, draws, to);
+                let write = |(to, &draws): (&mut [f32], &Draws)| {
+                    field.write_f32(data.row(draws.example as usize), transform, draws, to)
+                };
+                if let Values::Images(_) = field.values() {
+                    // Decoding takes all the cores there are; of several errors the first example's is told.
+                    let rows = to.par_chunks_exact_mut(size).zip(draws);
+                    let done: Vec<Result<(), Error>> = rows.map(write).collect();
+                    return done.into_iter().collect();
                 }
+                to.chunks_exact_mut(size).zip(draws).try_for_each(write)?;
             }
             (DataMut::I32(to), None) => {
                 for (to, &draws) in to.chunks_exact_mut(size).zip(draws) {

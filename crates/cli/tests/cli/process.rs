@@ -50,9 +50,11 @@ impl Folder {
         self.0.path().join(name).display().to_string()
     }
 
-    /// Writes a file; its path.
+    /// Writes a file, and makes the folders it lies in; its path.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         let path = self.path(name);
+        let folder = Path::new(&path).parent().expect("a path in a folder");
+        fs::create_dir_all(folder).expect("a writable folder");
         fs::write(&path, content).expect("a writable folder");
         path
     }

@@ -24,6 +24,28 @@ pub enum Format {
     Mnist,
     /// A CSV file of 8x8 grey images, values 0-16, and labels 0-9.
     Digits,
+    /// IDX files, each a field.
+    Idx,
+    /// The directory of CIFAR-10's binary version.
+    Cifar10,
+    /// The directory of CIFAR-100's binary version.
+    Cifar100,
+    /// A folder with a folder of PNG and JPEG files for each class.
+    Images {
+        /// Rows and columns; what the model takes unless given.
+        size: Option<[usize; 2]>,
+    },
+    /// NumPy's `.npy` files, each a field.
+    Npy,
+    /// NumPy's `.npz` archive, each member a field.
+    Npz,
+    /// A table with a line of names.
+    Csv {
+        /// The column of classes.
+        label: Option<String>,
+        /// The column of numbers to be predicted.
+        target: Option<String>,
+    },
     /// The bytes of a file, in windows.
     Text {
         /// The bytes of an example; as many as the model takes unless given.
@@ -47,12 +69,12 @@ pub struct DataSource {
     pub name: &'static str,
     /// How its files are read.
     pub format: Format,
-    /// The path as the file has it.
-    pub path: String,
+    /// Its paths as the program has them: one under no name, or one for each field under the field's.
+    pub files: Vec<(String, String)>,
     /// Which part of it; all unless given.
     pub split: Option<Split>,
-    /// What every example holds, after the steps.
-    pub fields: Vec<Field>,
+    /// What every example holds, after the steps; nothing if only the files know.
+    pub fields: Option<Vec<Field>>,
     /// What is done to every example, in order.
     pub steps: Vec<DataStep>,
     /// Where the source names it.
@@ -90,11 +112,31 @@ pub enum DataStep {
     },
 }
 
+impl DataSource {
+    /// What is known of the field of this name.
+    pub(super) fn field(&self, name: &str) -> Option<Field> {
+        match &self.fields {
+            Some(fields) => fields.iter().find(|field| field.name == name).cloned(),
+            None => Some(Field::open(name)),
+        }
+    }
+
+    /// The names of its fields, as far as they are known.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.fields.iter().flatten().map(|field| field.name.as_str()).collect()
+    }
+}
+
 impl Field {
     /// A field with known axes; sizes may be left open.
     pub(super) fn known(name: &str, dtype: DType, axes: &[(&str, Option<usize>)]) -> Field {
         let axes = axes.iter().map(|(axis, size)| ((*axis).to_string(), *size)).collect();
         Field { name: name.to_string(), dtype: Some(dtype), axes: Some(axes) }
+    }
+
+    /// A field whose type is what the program wants it to be.
+    pub(super) fn open(name: &str) -> Field {
+        Field { name: name.to_string(), dtype: None, axes: None }
     }
 
     /// Whether it fits a type: element type, and axes without the batch axis.

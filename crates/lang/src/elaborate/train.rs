@@ -68,11 +68,11 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         training: &Training,
     ) -> Eval<()> {
         for source in std::iter::once(&training.data).chain(&training.validate) {
-            let Some(field) = source.fields.iter().find(|f| f.name == name.node) else {
+            let Some(field) = source.field(&name.node) else {
                 let message =
                     format!("`{}` has no field `{}` for the model's input", source.name, name.node);
                 let d = Diagnostic::new(Code::Name, message)
-                    .label(source.span, format!("it has {}", field_names(source)))
+                    .label(source.span, format!("it has {}", source.names().join(" and ")))
                     .label(name.span, "the input");
                 return self.fail(d);
             };
@@ -98,16 +98,15 @@ impl<'a, 'b> Elaborator<'a, 'b> {
 
     /// `data.label`.
     pub(super) fn data_field(&mut self, source: &DataSource, name: &Ident) -> Eval<Value<'b>> {
-        let Some(field) = source.fields.iter().find(|f| f.name == name.node) else {
-            let names = source.fields.iter().map(|f| f.name.as_str());
+        let Some(field) = source.field(&name.node) else {
             let mut d = Diagnostic::new(
                 Code::Name,
                 format!("`{}` has no field `{}`", source.name, name.node),
             )
             .label(name.span, "");
-            d = match nearest(&name.node, names) {
+            d = match nearest(&name.node, source.names()) {
                 Some(near) => d.help(format!("did you mean `{near}`?")),
-                None => d.help(format!("it has {}", field_names(source))),
+                None => d.help(format!("it has {}", source.names().join(" and "))),
             };
             return self.fail(d);
         };
@@ -122,7 +121,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         let (mut axes, mut dims) = (vec![shared("N")], vec![self.batch]);
         for (axis, size) in field.axes.iter().flatten() {
             // A size that is left open is that of the model's input.
-            let inputs = source.fields.iter().filter_map(|f| self.inputs.get(&f.name));
+            let inputs = source.names().into_iter().filter_map(|name| self.inputs.get(name));
             let Some(size) = size.or_else(|| inputs.filter_map(|t| t.size(axis)).next()) else {
                 let message = format!("the axis {axis} of `{field}` has no size");
                 let d = Diagnostic::new(Code::Shape, message)
@@ -396,9 +395,4 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         self.optimized = None;
         result.map(|_| ())
     }
-}
-
-/// The names of a data set's fields.
-fn field_names(source: &DataSource) -> String {
-    source.fields.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(" and ")
 }

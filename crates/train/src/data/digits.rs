@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::table::Records;
 use super::{Dataset, Field, file};
 use crate::Error;
 
@@ -22,31 +23,18 @@ fn column(i: usize) -> String {
 /// Reads the file.
 pub(super) fn load(path: &Path) -> Result<Dataset, Error> {
     let bytes = file::read(path, MAX_BYTES)?;
-    let mut reader =
-        csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(&bytes[..]);
-
+    let mut records = Records::new(path, &bytes);
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    let mut row = csv::ByteRecord::new();
     let mut first = true;
-    loop {
-        let more = reader.read_byte_record(&mut row).map_err(|e| match e.into_kind() {
-            csv::ErrorKind::Io(source) => Error::Read { path: path.to_path_buf(), source },
-            other => Error::file(path, format!("{other:?}")),
-        })?;
-        if !more {
-            break;
-        }
-        let line = row.position().map_or(0, csv::Position::line);
-        let wrong = |i: usize, message: String| {
-            Error::file(path, format!("line {line}, column {} ({}): {message}", i + 1, column(i)))
-        };
+    while let Some(row) = records.next()? {
+        let wrong = |i: usize, message: String| row.wrong(i, &column(i), &message);
         if row.len() != PIXELS + 1 {
             let i = row.len().min(PIXELS);
             let (expected, found) = (PIXELS + 1, row.len());
             return Err(wrong(i, format!("{expected} columns expected, {found} found")));
         }
-        for (i, field) in row.iter().enumerate() {
-            let text = String::from_utf8_lossy(&field[..field.len().min(16)]);
+        for i in 0..=PIXELS {
+            let (field, text) = (row.field(i), row.shown(i));
             if first {
                 if field != column(i).as_bytes() {
                     return Err(wrong(i, format!("the header has `{text}` here")));

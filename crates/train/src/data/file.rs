@@ -31,3 +31,13 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     file.take(len).read_to_end(&mut bytes).map_err(Error::read(path))?;
     Ok(bytes)
 }
+
+/// A compressed file may declare so many bytes for each of its own ...
+const RATIO: u64 = 32;
+/// ... beyond these. Images of digits shrink to a fifth, a bomb to a thousandth.
+const FREE: u64 = 16 << 20;
+
+/// The most bytes that so many compressed ones may declare; more is taken for a decompression bomb.
+pub(super) fn bomb_limit(stored: u64) -> u64 {
+    stored.saturating_mul(RATIO).saturating_add(FREE)
+}

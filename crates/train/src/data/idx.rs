@@ -7,7 +7,8 @@ use std::fs;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::{Dataset, Field, Split, file};
+use super::file::{self, bomb_limit};
+use super::{Dataset, Field, Split, Values};
 use crate::Error;
 use flate2::bufread::MultiGzDecoder;
 
@@ -15,11 +16,6 @@ use flate2::bufread::MultiGzDecoder;
 const SIZE: usize = 28;
 const CLASSES: usize = 10;
 const UNSIGNED_BYTES: u8 = 8;
-
-/// A compressed file may declare so many bytes for each of its own ...
-const GZ_RATIO: u64 = 32;
-/// ... beyond these. Images of digits shrink to a fifth, a bomb to a thousandth.
-const GZ_FREE: u64 = 16 << 20;
 
 /// Reads the images and labels of a split from a directory.
 pub(super) fn mnist(directory: &Path, split: Split) -> Result<Dataset, Error> {
@@ -32,8 +28,8 @@ pub(super) fn mnist(directory: &Path, split: Split) -> Result<Dataset, Error> {
     let label_path = find(directory, &format!("{prefix}-labels-idx1-ubyte"))?;
     let image_path = find(directory, &format!("{prefix}-images-idx3-ubyte"))?;
 
-    let labels = Idx::open(&label_path, 1)?;
-    let images = Idx::open(&image_path, 3)?;
+    let labels = Idx::open(&label_path, Some(1))?;
+    let images = Idx::open(&image_path, Some(3))?;
     let count = labels.sizes[0];
     if count == 0 {
         return Err(Error::file(&label_path, "it holds no labels"));
@@ -64,6 +60,17 @@ pub(super) fn mnist(directory: &Path, split: Split) -> Result<Dataset, Error> {
     ])
 }
 
+/// Reads a file for each field; the first axis counts the examples.
+pub(super) fn load(files: &[(String, PathBuf)]) -> Result<Dataset, Error> {
+    let fields = files.iter().map(|(name, path)| {
+        let idx = Idx::open(path, None)?;
+        let (sizes, element) = (idx.sizes.clone(), idx.element);
+        let values = element.values(idx.read()?);
+        Ok(Field::new(name, &sizes[1..], values).from_file(path))
+    });
+    Dataset::new(fields.collect::<Result<_, Error>>()?)
+}
+
 /// The file of this name, or with `.gz`.
 fn find(directory: &Path, name: &str) -> Result<PathBuf, Error> {
     let plain = directory.join(name);
@@ -74,9 +81,43 @@ fn find(directory: &Path, name: &str) -> Result<PathBuf, Error> {
         .ok_or_else(|| Error::file(directory, format!("it has neither {name} nor {name}.gz")))
 }
 
+/// An element type, by its number in the header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Element(u8);
+
+impl Element {
+    /// Bytes of an element, if there is such a type.
+    fn bytes(self) -> Option<u64> {
+        match self.0 {
+            UNSIGNED_BYTES | 0x09 => Some(1),
+            0x0B => Some(2),
+            0x0C | 0x0D => Some(4),
+            0x0E => Some(8),
+            _ => None,
+        }
+    }
+
+    /// What the bytes are, most significant first.
+    fn values(self, bytes: Vec<u8>) -> Values {
+        match self.0 {
+            0x09 => Values::I32(bytes.iter().map(|&b| i32::from(b as i8)).collect()),
+            0x0B => Values::I32(each(&bytes, |b| i32::from(i16::from_be_bytes(b)))),
+            0x0C => Values::I32(each(&bytes, i32::from_be_bytes)),
+            0x0D => Values::F32(each(&bytes, f32::from_be_bytes)),
+            0x0E => Values::F32(each(&bytes, |b| f64::from_be_bytes(b) as f32)),
+            _ => Values::Bytes(bytes),
+        }
+    }
+}
+
+fn each<T, const B: usize>(bytes: &[u8], element: impl Fn([u8; B]) -> T) -> Vec<T> {
+    bytes.as_chunks::<B>().0.iter().map(|&bytes| element(bytes)).collect()
+}
+
 /// An opened file whose header is read and found possible.
 struct Idx {
     path: PathBuf,
+    element: Element,
     sizes: Vec<usize>,
     /// Bytes of data the header declares.
     declared: u64,
@@ -84,7 +125,8 @@ struct Idx {
 }
 
 impl Idx {
-    fn open(path: &Path, axes: u8) -> Result<Idx, Error> {
+    /// Opens a file of bytes with so many axes, or of any type with any number of axes.
+    fn open(path: &Path, axes: Option<u8>) -> Result<Idx, Error> {
         let (file, stored) = file::open(path)?;
         let mut file = BufReader::with_capacity(1 << 16, file);
         let mut magic = [0; 2];
@@ -94,32 +136,48 @@ impl Idx {
         let mut data: Box<dyn Read> =
             if compressed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
 
-        let mut header = vec![0; 4 + 4 * usize::from(axes)];
-        let got = read_up_to(&mut *data, &mut header).map_err(broken(path, "header", 0))?;
-        let expected = [0, 0, UNSIGNED_BYTES, axes];
-        if got >= 4 && header[..4] != expected {
-            let [expected, found] = [&expected, &header[..4]].map(|bytes| {
+        let mut start = [0; 4];
+        let got = read_up_to(&mut *data, &mut start).map_err(broken(path, "header", 0))?;
+        let cut_off = |header: usize, got: usize| {
+            let message = format!("truncated: its header takes {header} bytes, {got} found");
+            Err(Error::file(path, message))
+        };
+        if got < 4 {
+            return cut_off(4 + 4 * usize::from(axes.unwrap_or(1)), got);
+        }
+        let (element, found) = (Element(start[2]), start[3]);
+        let size = element.bytes().filter(|_| start[..2] == [0, 0] && found > 0);
+        let fits = axes.is_none_or(|axes| start == [0, 0, UNSIGNED_BYTES, axes]);
+        let Some(size) = size.filter(|_| fits) else {
+            let hex = |bytes: [u8; 4]| {
                 bytes.iter().fold("0x".to_string(), |text, byte| text + &format!("{byte:02x}"))
-            });
-            let message = format!(
-                "it is not an IDX file of bytes with {axes} axes: it begins with {found}, not {expected}"
-            );
+            };
+            let found = hex(start);
+            let message = match axes {
+                Some(axes) => format!(
+                    "it is not an IDX file of bytes with {axes} axes: it begins with {found}, not {}",
+                    hex([0, 0, UNSIGNED_BYTES, axes])
+                ),
+                None => format!("it is not an IDX file: it begins with {found}"),
+            };
             return Err(Error::file(path, message));
+        };
+        let mut sizes = vec![0; 4 * usize::from(axes.unwrap_or(found))];
+        let more = read_up_to(&mut *data, &mut sizes).map_err(broken(path, "header", 4))?;
+        let header = 4 + sizes.len();
+        if more < sizes.len() {
+            return cut_off(header, 4 + more);
         }
-        if got < header.len() {
-            let message =
-                format!("truncated: its header takes {} bytes, {got} found", header.len());
-            return Err(Error::file(path, message));
-        }
-        let (sizes, _) = header[4..].as_chunks::<4>();
+        let (sizes, _) = sizes.as_chunks::<4>();
         let sizes: Vec<u32> = sizes.iter().map(|&size| u32::from_be_bytes(size)).collect();
-        let product = sizes.iter().try_fold(1u64, |n, &size| n.checked_mul(u64::from(size)));
-        let list = sizes.iter().map(u32::to_string).collect::<Vec<_>>().join(" x ");
+        let product = sizes.iter().try_fold(size, |n, &size| n.checked_mul(u64::from(size)));
+        let width = (size > 1).then(|| size.to_string());
+        let list = sizes.iter().map(u32::to_string).chain(width).collect::<Vec<_>>().join(" x ");
         let Some(declared) = product else {
             return Err(Error::file(path, format!("it declares {list} bytes: too many to count")));
         };
         if compressed {
-            let limit = stored.saturating_mul(GZ_RATIO).saturating_add(GZ_FREE);
+            let limit = bomb_limit(stored);
             if declared > limit {
                 return Err(Error::file(
                     path,
@@ -130,7 +188,7 @@ impl Idx {
                 ));
             }
         } else {
-            let found = stored.saturating_sub(header.len() as u64);
+            let found = stored.saturating_sub(header as u64);
             if found != declared {
                 let fault = if found < declared { "truncated" } else { "too long" };
                 return Err(Error::file(
@@ -142,7 +200,7 @@ impl Idx {
             }
         }
         let sizes = sizes.into_iter().map(|size| size as usize).collect();
-        Ok(Idx { path: path.to_path_buf(), sizes, declared, data })
+        Ok(Idx { path: path.to_path_buf(), element, sizes, declared, data })
     }
 
     /// The data: exactly what the header declares.
@@ -215,7 +273,6 @@ mod tests {
     use flate2::write::GzEncoder;
     use tempfile::TempDir;
 
-    use super::super::Values;
     use super::*;
 
     const IMAGES: &str = "t10k-images-idx3-ubyte";
@@ -363,5 +420,31 @@ mod tests {
         assert!(bomb.contains("taken for a decompression bomb"), "{bomb}");
         let claim = error(&name, Some(&gz(&idx(&[1 << 30, 28, 28], &[]))));
         assert!(claim.contains("taken for a decompression bomb"), "{claim}");
+    }
+
+    #[test]
+    fn any_files_are_fields() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = directory.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            (name.to_string(), path)
+        };
+        let shorts = [&[0, 0, 0x0B, 1, 0, 0, 0, 2, 0xFF, 0xFE, 1, 0][..]].concat();
+        let floats = [&[0, 0, 0x0D, 2, 0, 0, 0, 2, 0, 0, 0, 1][..], &1.5f32.to_be_bytes()].concat();
+        let files = [
+            write("image", &gz(&idx(&[2, 2, 1], &[1, 2, 3, 4]))),
+            write("label", &shorts),
+            write("x", &[&floats[..], &(-2f32).to_be_bytes()].concat()),
+        ];
+        let data = load(&files).unwrap();
+        let field = |name| (data.field(name).unwrap().shape(), data.field(name).unwrap().values());
+        assert_eq!(field("image"), (&[2, 1][..], &Values::Bytes(vec![1, 2, 3, 4])));
+        assert_eq!(field("label"), (&[][..], &Values::I32(vec![-2, 256])));
+        assert_eq!(field("x"), (&[1][..], &Values::F32(vec![1.5, -2.0])));
+        let error = |file| load(&[file]).unwrap_err().to_string();
+        assert!(error(write("y", &floats[..15])).contains("2 x 1 x 4 = 8 bytes of data, 3 found"));
+        assert!(error(write("z", b"\0\0\x0A\x01")).contains("it begins with 0x00000a01"));
+        assert!(error(write("z", b"\0\0\x08\0")).contains("it is not an IDX file"));
     }
 }

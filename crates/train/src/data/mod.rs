@@ -4,16 +4,23 @@
 //! where it comes from; loading checks whatever can be checked without the program. What the program wants of each
 //! field, a [`FieldType`], is compared when [`Batches`](crate::Batches) are made.
 
+mod cifar;
+mod decode;
 mod digits;
 mod file;
 mod idx;
+mod images;
+mod npy;
+mod table;
 mod text;
+mod zip;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use kiln_tensor::DType;
 
+use self::images::Files;
 use self::text::Windows;
 use crate::Error;
 use crate::random::{Draws, Purpose, shuffled};
@@ -25,8 +32,8 @@ use crate::transform::Transform;
 pub struct DataSpec {
     /// How its files are to be read.
     pub format: Format,
-    /// Its file or directory.
-    pub path: PathBuf,
+    /// Its file or directory, under no name; where there is a file for each field, those under the fields' names.
+    pub files: Vec<(String, PathBuf)>,
     /// Which part of it, where it is not all.
     pub split: Option<Split>,
     /// What is done to every example, in order.
@@ -40,6 +47,29 @@ pub enum Format {
     Mnist,
     /// The UCI handwritten digits as CSV: `image` grey 8x8, values 0..=16; `label` 0..=9.
     Digits,
+    /// IDX files, plain or .gz, each a field.
+    Idx,
+    /// The directory of CIFAR-10's binary version: `image` 3x32x32, values 0..=255; `label` 0..=9.
+    Cifar10,
+    /// The directory of CIFAR-100's binary version: `image` 3x32x32, values 0..=255; `label` 0..=99, the fine one.
+    Cifar100,
+    /// A folder with a folder of PNG and JPEG files for each class: `image`, values 0..=255; `label`, the number of the
+    /// class among the sorted names.
+    Images {
+        /// Rows and columns of an image; what the program wants unless given.
+        size: Option<[usize; 2]>,
+    },
+    /// NumPy's `.npy` files, each a field.
+    Npy,
+    /// NumPy's `.npz` archive, each member a field.
+    Npz,
+    /// A CSV file with a line of names: `x`, the numbers of a line but for those of ...
+    Csv {
+        /// ... this column, the `label`: whole numbers, or names, which are numbered in sorted order;
+        label: Option<String>,
+        /// ... this column, the `target`: numbers.
+        target: Option<String>,
+    },
     /// The bytes of a file: `token`, so many bytes of it, and `label`, for each the byte that follows.
     Text {
         /// The bytes of an example; what the program wants unless given.
@@ -147,6 +177,7 @@ pub(crate) enum Values {
     F32(Vec<f32>),
     I32(Vec<i32>),
     Windows(Windows),
+    Images(Files),
 }
 
 impl DataSpec {
@@ -156,11 +187,25 @@ impl DataSpec {
     /// If a file is missing, no regular file, truncated, longer than it declares, or has values out of range; the
     /// error names the file, what was expected and what was found.
     pub fn load(&self, wanted: &[FieldType]) -> Result<Dataset, Error> {
-        let path = &self.path;
-        match self.format {
-            Format::Mnist => idx::mnist(path, self.split.unwrap_or(Split::Train)),
+        let Some((_, path)) = self.files.first() else {
+            return Err(Error::Setting("a data set without files".to_string()));
+        };
+        let part = self.split.unwrap_or(Split::Train);
+        match &self.format {
+            // Those that have splits of their own ...
+            Format::Mnist => idx::mnist(path, part),
+            Format::Cifar10 => cifar::load(&cifar::CIFAR10, path, part),
+            Format::Cifar100 => cifar::load(&cifar::CIFAR100, path, part),
+            Format::Text { length } => text::load(path, *length, self.split, wanted),
+            // ... and those that are split at random.
             Format::Digits => digits::load(path)?.split(path, self.split),
-            Format::Text { length } => text::load(path, length, self.split, wanted),
+            Format::Idx => idx::load(&self.files)?.split(path, self.split),
+            Format::Images { size } => images::load(path, *size, wanted)?.split(path, self.split),
+            Format::Npy => npy::load(&self.files)?.split(path, self.split),
+            Format::Npz => npy::load_archive(path, wanted)?.split(path, self.split),
+            Format::Csv { label, target } => {
+                table::load(path, label.as_deref(), target.as_deref())?.split(path, self.split)
+            }
         }
     }
 }
@@ -285,8 +330,10 @@ impl Field {
 
     /// The number of examples, if the values are a whole number of them.
     fn count(&self) -> Option<usize> {
-        if let Values::Windows(windows) = &self.values {
-            return Some(windows.count());
+        match &self.values {
+            Values::Windows(windows) => return Some(windows.count()),
+            Values::Images(files) => return Some(files.len()),
+            _ => {}
         }
         let size = self.shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size))?;
         let values = self.values.len();
@@ -297,19 +344,30 @@ impl Field {
     pub(crate) fn dtype(&self) -> DType {
         match self.values {
             Values::Bytes(_) | Values::I32(_) | Values::Windows(_) => DType::I32,
-            Values::F32(_) => DType::F32,
+            Values::F32(_) | Values::Images(_) => DType::F32,
         }
     }
 
     /// The real numbers of one example.
-    pub(crate) fn write_f32(&self, row: usize, t: &Transform, draws: Draws, to: &mut [f32]) {
+    ///
+    /// # Errors
+    /// If it lies in a file of its own that cannot be read.
+    pub(crate) fn write_f32(
+        &self,
+        row: usize,
+        t: &Transform,
+        draws: Draws,
+        to: &mut [f32],
+    ) -> Result<(), Error> {
         let size: usize = self.shape.iter().product();
         match &self.values {
             Values::Bytes(v) => t.bytes(&v[row * size..][..size], draws, to),
             Values::F32(v) => t.floats(&v[row * size..][..size], draws, to),
             Values::I32(v) => t.integers(&v[row * size..][..size], draws, to),
+            Values::Images(files) => t.bytes(&files.pixels(row)?, draws, to),
             Values::Windows(_) => unreachable!("windows are of whole numbers"),
         }
+        Ok(())
     }
 
     /// The whole numbers of one example.
@@ -323,7 +381,7 @@ impl Field {
             }
             Values::I32(v) => to.copy_from_slice(&v[row * to.len()..][..to.len()]),
             Values::Windows(windows) => windows.write(row, draws, to),
-            Values::F32(_) => unreachable!("real numbers are no whole ones"),
+            Values::F32(_) | Values::Images(_) => unreachable!("real numbers are no whole ones"),
         }
     }
 }
@@ -335,6 +393,7 @@ impl Values {
             Values::F32(v) => v.len(),
             Values::I32(v) => v.len(),
             Values::Windows(windows) => windows.count(),
+            Values::Images(files) => files.len(),
         }
     }
 }
@@ -361,9 +420,20 @@ mod tests {
 
     #[test]
     fn missing_files_are_named() {
-        for format in [Format::Mnist, Format::Digits, Format::Text { length: Some(1) }] {
-            let (path, steps) = (PathBuf::from("nowhere/at/all"), vec![]);
-            let spec = DataSpec { format, path, split: None, steps };
+        for format in [
+            Format::Mnist,
+            Format::Digits,
+            Format::Idx,
+            Format::Cifar10,
+            Format::Cifar100,
+            Format::Images { size: None },
+            Format::Npy,
+            Format::Npz,
+            Format::Csv { label: None, target: None },
+            Format::Text { length: Some(1) },
+        ] {
+            let files = vec![("image".to_string(), PathBuf::from("nowhere/at/all"))];
+            let spec = DataSpec { format, files, split: None, steps: vec![] };
             let error = spec.load(&[]).unwrap_err().to_string();
             assert!(error.starts_with("cannot read nowhere/at/all: "), "{error}");
         }

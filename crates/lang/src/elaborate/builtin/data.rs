@@ -8,18 +8,27 @@ use super::super::data::{Checkpoint, CheckpointUnit, DataSource, DataStep, Field
 use super::super::value::Value;
 use super::super::{Elaborator, Eval};
 use super::{Axes, Builtin, Given};
-use crate::diagnostic::Code;
+use crate::diagnostic::{Code, Diagnostic};
 
 pub(super) static TABLE: &[Builtin] = &[
     plain("mnist", &["path", "split"], |e, g| {
         let image = [("C", Some(1)), ("H", Some(28)), ("W", Some(28))];
-        finish(e, g, Format::Mnist, vec![Field::known("image", DType::F32, &image), label()])
+        let fields = vec![Field::known("image", DType::F32, &image), label()];
+        finish(e, g, Format::Mnist, Some(fields))
     }),
     plain("digits", &["path", "split"], |e, g| {
         let image = [("C", Some(1)), ("H", Some(8)), ("W", Some(8))];
-        finish(e, g, Format::Digits, vec![Field::known("image", DType::F32, &image), label()])
+        let fields = vec![Field::known("image", DType::F32, &image), label()];
+        finish(e, g, Format::Digits, Some(fields))
     }),
+    plain("cifar10", &["path", "split"], |e, g| cifar(e, g, Format::Cifar10)),
+    plain("cifar100", &["path", "split"], |e, g| cifar(e, g, Format::Cifar100)),
+    plain("images", &["path", "size?", "split?"], images),
     plain("text", &["path", "length?", "split?"], text),
+    plain("csv", &["path", "label?", "target?", "split?"], csv),
+    plain("idx", &["...=", "split?"], |e, g| arrays(e, g, Format::Idx)),
+    plain("npy", &["...=", "split?"], |e, g| arrays(e, g, Format::Npy)),
+    plain("npz", &["path", "split?"], |e, g| finish(e, g, Format::Npz, None)),
     plain("shuffle", &["data"], |e, g| push(e, g, DataStep::Shuffle)),
     plain("scale", &["data", "factor"], scale),
     plain("normalize", &["data", "mean", "std"], normalize),
@@ -40,14 +49,39 @@ fn label() -> Field {
     Field::known("label", DType::I32, &[])
 }
 
-/// A data set of these fields at the path, and the part of it, that the program gives.
+/// Its paths: the one under no name, or one for each field, `npy(image="x.npy", label="y.npy")`.
+fn files<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Vec<(String, String)>> {
+    if g.get("path").is_some() {
+        return Ok(vec![(String::new(), g.text(e, "path", "")?)]);
+    }
+    let mut files: Vec<(String, String)> = Vec::new();
+    for argument in &g.rest {
+        let (Some(name), Value::Text(path)) = (&argument.name, &argument.value) else {
+            let kind = argument.value.kind();
+            let message = format!("`{}` takes the path of each field, not {kind}", g.name());
+            return e.error(Code::Type, argument.span, message, "for example label=\"y.npy\"");
+        };
+        if files.iter().any(|(field, _)| *field == name.node) {
+            let message = format!("the field `{}` is given twice", name.node);
+            return e.error(Code::Name, argument.span, message, "the second time");
+        }
+        files.push((name.node.clone(), path.to_string()));
+    }
+    if files.is_empty() {
+        let message = format!("`{}` needs a file for each field", g.name());
+        return e.error(Code::Type, g.span, message, "for example image=\"x.npy\"");
+    }
+    Ok(files)
+}
+
+/// A data set of these fields in these files, and the part of it that the program names.
 fn finish<'b>(
     e: &mut Elaborator<'_, 'b>,
     g: &Given<'b>,
     format: Format,
-    fields: Vec<Field>,
+    fields: Option<Vec<Field>>,
 ) -> Eval<Value<'b>> {
-    let path = g.text(e, "path", "")?;
+    let files = files(e, g)?;
     let split = match g.get("split") {
         None => None,
         Some(_) => match g.text(e, "split", "")?.as_str() {
@@ -60,7 +94,46 @@ fn finish<'b>(
         },
     };
     let (name, steps, span) = (g.name(), Vec::new(), g.span);
-    Ok(Value::Data(Rc::new(DataSource { name, format, path, split, fields, steps, span })))
+    Ok(Value::Data(Rc::new(DataSource { name, format, files, split, fields, steps, span })))
+}
+
+fn cifar<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>, format: Format) -> Eval<Value<'b>> {
+    let image = [("C", Some(3)), ("H", Some(32)), ("W", Some(32))];
+    let fields = vec![Field::known("image", DType::F32, &image), label()];
+    finish(e, g, format, Some(fields))
+}
+
+/// Grey or in colour, as the model takes them.
+fn images<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
+    let size = size(e, g)?;
+    let [rows, columns] = [0, 1].map(|at| size.map(|size| size[at]));
+    let image = [("C", None), ("H", rows), ("W", columns)];
+    let fields = vec![Field::known("image", DType::F32, &image), label()];
+    finish(e, g, Format::Images { size }, Some(fields))
+}
+
+/// A table: only the file knows how many columns it has.
+fn csv<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
+    let mut fields = vec![Field { dtype: Some(DType::F32), ..Field::open("x") }];
+    let [label, target] = ["label", "target"].map(|param| match g.get(param) {
+        Some(_) => g.text(e, param, "").map(Some),
+        None => Ok(None),
+    });
+    let (label, target) = (label?, target?);
+    if label.is_some() {
+        fields.push(Field::known("label", DType::I32, &[]));
+    }
+    if target.is_some() {
+        fields.push(Field::known("target", DType::F32, &[]));
+    }
+    finish(e, g, Format::Csv { label, target }, Some(fields))
+}
+
+/// A file for each field, whose types only the files know.
+fn arrays<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>, format: Format) -> Eval<Value<'b>> {
+    let names = g.rest.iter().filter_map(|argument| argument.name.as_ref());
+    let fields = names.map(|name| Field::open(&name.node)).collect();
+    finish(e, g, format, Some(fields))
 }
 
 fn text<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
@@ -69,7 +142,8 @@ fn text<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> {
         Some(_) => Some(g.whole(e, "length", 1, 1)?),
     };
     let field = |name| Field::known(name, DType::I32, &[("T", length)]);
-    finish(e, g, Format::Text { length }, vec![field("token"), field("label")])
+    let fields = vec![field("token"), field("label")];
+    finish(e, g, Format::Text { length }, Some(fields))
 }
 
 /// Rows and columns, if given: one number for both or a list of two.
@@ -142,9 +216,18 @@ fn crop<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>, random: bool) -> Eval<Val
         return e.error(Code::Type, g.span, message, "for example random_crop(pad=4)");
     }
     let mut source = data(e, g)?;
-    for (axis, known) in source.fields.iter_mut().flat_map(|f| f.axes.iter_mut().flatten()) {
+    let fields = source.fields.iter_mut().flatten();
+    for (axis, known) in fields.flat_map(|field| field.axes.iter_mut().flatten()) {
         let new = size.zip(["H", "W"].iter().position(|name| name == axis));
         let Some((size, at)) = new else { continue };
+        if known.is_none() {
+            let message = format!("`{}` of images whose size is not given", g.name());
+            let d = Diagnostic::new(Code::Value, message)
+                .label(g.span, "")
+                .label(source.span, "the images")
+                .help("images(path, size=[256, 256]) says how large they are before");
+            return e.fail(d);
+        }
         if let Some(before) = *known
             && size[at] > before.saturating_add(2 * pad)
         {

@@ -17,7 +17,8 @@ use crate::span::Span;
 /// A builtin function.
 pub(super) struct Builtin {
     pub name: &'static str,
-    /// Its parameters; those with `?` at the end may be left out; `...` takes any number.
+    /// Its parameters; those with `?` at the end may be left out; `...` takes any number, `...=` any
+    /// number with names.
     pub params: &'static [&'static str],
     /// Whether it may, must or cannot have axes in brackets.
     pub axes: Axes,
@@ -99,6 +100,10 @@ impl<'b> Given<'b> {
             let at = match &argument.name {
                 Some(key) => match params.iter().position(|p| *p == key.node && *p != "...") {
                     Some(at) => at,
+                    None if params.contains(&"...=") => {
+                        given.rest.push(argument);
+                        continue;
+                    }
                     None => {
                         let known: Vec<&str> =
                             params.iter().copied().filter(|p| *p != "...").collect();
@@ -114,6 +119,10 @@ impl<'b> Given<'b> {
                     next - 1
                 }
             };
+            if params.get(at) == Some(&"...=") {
+                let message = format!("`{name}` takes arguments with names");
+                return e.error(Code::Type, argument.span, message, "this one has none");
+            }
             if at >= params.len() {
                 let message = format!("`{name}` takes {} arguments", params.len());
                 return e.error(Code::Type, argument.span, message, "one too many");
@@ -125,7 +134,7 @@ impl<'b> Given<'b> {
             given.values[at] = Some(argument);
         }
         for (param, value) in builtin.params.iter().zip(&given.values) {
-            if value.is_none() && !param.ends_with('?') && *param != "..." {
+            if value.is_none() && !param.ends_with('?') && !param.starts_with("...") {
                 let message = format!("`{name}` needs `{param}`");
                 return e.error(Code::Type, span, message, "not given here");
             }
