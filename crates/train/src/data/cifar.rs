@@ -66,8 +66,8 @@ pub(super) fn load(cifar: &Cifar, directory: &Path, split: Split) -> Result<Data
         }
     }
     Dataset::new(vec![
-        Field::bytes("image", &IMAGE, pixels).from_file(directory),
-        Field::bytes("label", &[], labels).from_file(directory),
+        Field::bytes("image", &IMAGE, pixels).with_origin(directory),
+        Field::bytes("label", &[], labels).with_origin(directory),
     ])
 }
 

@@ -60,8 +60,8 @@ pub(super) fn load(path: &Path) -> Result<Dataset, Error> {
         return Err(Error::file(path, if first { "it is empty" } else { "it has no examples" }));
     }
     Dataset::new(vec![
-        Field::bytes("image", &[1, SIZE, SIZE], pixels).from_file(path),
-        Field::integers("label", &[], labels).from_file(path),
+        Field::bytes("image", &[1, SIZE, SIZE], pixels).with_origin(path),
+        Field::integers("label", &[], labels).with_origin(path),
     ])
 }
 

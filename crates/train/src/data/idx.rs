@@ -55,8 +55,8 @@ pub(super) fn mnist(directory: &Path, split: Split) -> Result<Dataset, Error> {
         return Err(Error::file(&label_path, message));
     }
     Dataset::new(vec![
-        Field::bytes("image", &[1, SIZE, SIZE], images.read()?).from_file(&image_path),
-        Field::bytes("label", &[], labels).from_file(&label_path),
+        Field::bytes("image", &[1, SIZE, SIZE], images.read()?).with_origin(&image_path),
+        Field::bytes("label", &[], labels).with_origin(&label_path),
     ])
 }
 
@@ -66,7 +66,7 @@ pub(super) fn load(files: &[(String, PathBuf)]) -> Result<Dataset, Error> {
         let idx = Idx::open(path, None)?;
         let (sizes, element) = (idx.sizes.clone(), idx.element);
         let values = element.values(idx.read()?);
-        Ok(Field::new(name, &sizes[1..], values).from_file(path))
+        Ok(Field::new(name, &sizes[1..], values).with_origin(path))
     });
     Dataset::new(fields.collect::<Result<_, Error>>()?)
 }

@@ -65,7 +65,7 @@ pub(super) fn load(
         let message = "it has no folders; one for each class is expected, with its images";
         return Err(Error::file(root, message));
     }
-    let mut fields = vec![Field::integers("label", &[], labels).from_file(root)];
+    let mut fields = vec![Field::integers("label", &[], labels).with_origin(root)];
     if let Some(want) = wanted.iter().find(|want| want.name == "image") {
         let (channels, rows, columns) = match want.sizes()[..] {
             [channels, rows, columns] => (channels, rows, columns),
@@ -84,7 +84,7 @@ pub(super) fn load(
         let shape = [channels, rows, columns];
         let shape = if want.axes.len() == 3 { &shape[..] } else { &shape[1..] };
         let images = Values::Images(Files { paths, frame });
-        fields.insert(0, Field::new("image", shape, images).from_file(root));
+        fields.insert(0, Field::new("image", shape, images).with_origin(root));
     }
     Dataset::new(fields)
 }

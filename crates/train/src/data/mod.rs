@@ -306,7 +306,7 @@ impl Field {
     }
 
     /// With the file it comes from, for messages.
-    pub(crate) fn from_file(self, path: &Path) -> Field {
+    pub(crate) fn with_origin(self, path: &Path) -> Field {
         Field { origin: path.to_path_buf(), ..self }
     }
 

@@ -70,7 +70,7 @@ fn field(
         NpyData::Other(Data::I32(v)) => Values::I32(v),
         NpyData::Other(Data::Bool(v)) => Values::Bytes(v.into_iter().map(u8::from).collect()),
     };
-    Ok(Field::new(name, shape, values).from_file(path))
+    Ok(Field::new(name, shape, values).with_origin(path))
 }
 
 #[cfg(test)]

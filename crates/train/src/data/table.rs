@@ -205,7 +205,7 @@ pub(super) fn load(
     if target.is_some() {
         fields.push(Field::reals("target", &[], targets));
     }
-    Dataset::new(fields.into_iter().map(|field| field.from_file(path)).collect())
+    Dataset::new(fields.into_iter().map(|field| field.with_origin(path)).collect())
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ pub(super) fn load(
     let bytes: Arc<[u8]> = bytes.into();
     let field = |shift: usize| {
         let windows = Windows { bytes: bytes.clone(), length, shift };
-        Field::new(fields[shift], &[length], Values::Windows(windows)).from_file(path)
+        Field::new(fields[shift], &[length], Values::Windows(windows)).with_origin(path)
     };
     Dataset::new(vec![field(0), field(1)])
 }
