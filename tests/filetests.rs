@@ -147,6 +147,16 @@ fn every_definition_of_the_library_has_its_values_checked() {
     assert!(unused.is_empty(), "no case has values of {}", unused.join(", "));
 }
 
+/// The sizes of a model in its first comparison with PyTorch; its own where there is none.
+fn small(model: &str) -> Options {
+    let manifests = files(&root().join("tests/fixtures/networks"), &["json"]);
+    let manifests = manifests.iter().map(|path| serde_json::from_str(&read(path)).expect("JSON"));
+    let mut its = manifests.filter(|manifest: &serde_json::Value| manifest["model"] == model);
+    let first = its.next().unwrap_or_default();
+    let set = first["set"].as_object().into_iter().flatten();
+    set.fold(Options::default(), |o, (key, value)| o.bind(key, value.as_str().expect("text")))
+}
+
 #[test]
 fn every_model_goes_through_every_stage_as_text() {
     enter_root();
@@ -160,7 +170,7 @@ fn every_model_goes_through_every_stage_as_text() {
         assert_eq!(formatted, text, "{name} is not formatted");
         let model = module.model(None).unwrap_or_else(|e| panic!("{e}"));
         let axes = model.free_axes();
-        let options = axes.iter().fold(Options::default(), |o, axis| o.bind(axis, 2));
+        let options = axes.iter().fold(small(&name), |o, axis| o.bind(axis, 2));
         for kind in [Kind::Inference, Kind::Training, Kind::Validation, Kind::Init] {
             let checked = |result: Result<String, Failure>, stage: &str| {
                 result.unwrap_or_else(|e| panic!("{name} {kind:?} after {stage}: {}", e.text));

@@ -217,6 +217,41 @@ fn report(wrong: &[String]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Model, what is set, and how many weights the paper or torchvision counts.
+const COUNTS: &[(&str, &[(&str, &str)], usize)] = &[
+    ("lenet", &[], 431_080),
+    ("alexnet", &[], 61_100_840),
+    ("resnet", &[("unit", "basic"), ("depths", "[2, 2, 2, 2]")], 11_689_512),
+    ("resnet", &[("unit", "basic")], 21_797_672),
+    ("resnet", &[], 25_557_032),
+    ("resnet", &[("depths", "[3, 4, 23, 3]")], 44_549_160),
+    ("resnet", &[("depths", "[3, 8, 36, 3]")], 60_192_808),
+    ("googlenet", &[("sides", "false")], 6_624_904),
+    ("googlenet", &[("sides", "false"), ("paper", "true")], 6_998_552),
+    ("googlenet", &[], 13_004_888),
+    ("vgg", &[], 138_357_544),
+    ("mobilenet", &[], 3_504_872),
+];
+
+#[test]
+fn weights_are_as_many_as_others_count_and_have_other_names_one_to_one() {
+    for (name, set, count) in COUNTS {
+        let path = root().join(format!("dsl/models/{name}.kiln"));
+        let model = kiln::parse_file(&path).unwrap_or_else(|e| panic!("{e}"));
+        let options = set.iter().fold(Options::default().bind("N", 1), |o, (k, v)| o.bind(k, v));
+        let elaborated = model.inference().and_then(|network| network.elaborate(&options));
+        let variables = elaborated.unwrap_or_else(|e| panic!("{e}")).variables;
+        let weights = variables.iter().filter(|v| v.kind == kiln_graph::InputKind::Param);
+        let sizes = weights.map(|v| v.interface.axes.iter().map(|a| a.1).product::<usize>());
+        assert_eq!(sizes.sum::<usize>(), *count, "{name} {set:?}");
+        if let Ok(table) = Names::read(path.with_extension("names")) {
+            let names: Vec<&str> = variables.iter().map(|v| v.interface.name.as_str()).collect();
+            let translated = table.translate_names(&names, Direction::Save);
+            assert_ne!(translated.unwrap_or_else(|e| panic!("{name}: {e}")), names);
+        }
+    }
+}
+
 #[test]
 fn results_of_inference() {
     let mut wrong = Vec::new();

@@ -73,6 +73,8 @@ def make(network, batch):
                 part.weight.mul_(network.gain)
         # Scales of 1, offsets and means of 0 and variances of 1 could be confused or forgotten.
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            # Kiln's constants are f32, in f64 as well.
+            part.eps = float(np.float32(part.eps))
             for tensor, low, high in (
                 (part.weight, 0.5, 1.5), (part.bias, -0.2, 0.2),
                 (part.running_mean, -0.2, 0.2), (part.running_var, 0.5, 1.5),
@@ -366,7 +368,7 @@ class GoogLeNet(nn.Module):
 def loss_with_sides(output, inputs):
     logits, *sides = output
     entropy = lambda x: F.cross_entropy(x, inputs["label"])
-    return entropy(logits) + 0.3 * sum(map(entropy, sides))
+    return entropy(logits) + float(np.float32(0.3)) * sum(map(entropy, sides))
 
 
 class ConvBN(nn.Module):
@@ -460,6 +462,9 @@ def mobilenet(stages, stem, head, classes):
 
 MOBILE = [[1, 8, 1, 1], [3, 8, 2, 2], [3, 8, 3, 1], [2, 8, 4, 1], [2, 8, 3, 1], [2, 8, 3, 1], [3, 8, 1, 1]]
 
+# In place of data sets whose images have another size; nothing is read.
+ANY_SIZE = {key: 'images("any")' for key in ("data", "validate")}
+
 INCEPTION = [
     [[4, 4, 8, 2, 4, 4], [8, 6, 8, 2, 4, 4]],
     [[8, 4, 8, 2, 4, 4], [6, 4, 8, 3, 4, 4], [8, 4, 8, 2, 4, 4], [4, 6, 8, 2, 4, 4]],
@@ -514,9 +519,9 @@ NETWORKS = {
         names="dsl/models/alexnet.names",
     ),
     "googlenet": Network(
-        "dsl/models/googlenet.kiln", lambda: GoogLeNet(WIDE, [4, 8, 16], [4, 12], 10), (3, 96, 96),
-        set={"stages": str(WIDE), "stem": "[4, 8, 16]", "side": "[4, 12]", "classes": "10"},
-        names="dsl/models/googlenet.names", loss=loss_with_sides, lr=0.001, gain=3,
+        "dsl/models/googlenet.kiln", lambda: GoogLeNet(WIDE, [8, 8, 16], [4, 12], 10), (3, 96, 96),
+        set={"stages": str(WIDE), "stem": "[8, 8, 16]", "side": "[4, 12]", "classes": "10"},
+        names="dsl/models/googlenet.names", loss=loss_with_sides, lr=0.0004, gain=5, seed=2,
     ),
     "googlenet_lrn": Network(
         "dsl/models/googlenet.kiln", lambda: GoogLeNet(INCEPTION, [4, 4, 8], [4, 12], 10, paper=True), (3, 80, 80),
@@ -543,15 +548,15 @@ NETWORKS = {
     ),
     "cifar_resnet20": Network(
         "dsl/models/cifar_resnet.kiln", lambda: CifarResNet(padded_unit, [2, 2, 2], 4, 10), (3, 16, 16),
-        set={"depth": "2", "width": "4"},
+        set={"depth": "2", "width": "4", **ANY_SIZE},
     ),
     "cifar_resnet18": Network(
         "dsl/models/cifar_resnet18.kiln", lambda: CifarResNet(projected_unit, [1, 2, 1], 6, 10), (3, 16, 16),
-        set={"depths": "[1, 2, 1]", "width": "6"},
+        set={"depths": "[1, 2, 1]", "width": "6", **ANY_SIZE},
     ),
     "preact_resnet": Network(
-        "dsl/models/preact_resnet.kiln", lambda: preact_resnet(2, 4), (3, 16, 16), set={"depth": "2", "width": "4"},
-        lr=0.003, seed=1,
+        "dsl/models/preact_resnet.kiln", lambda: preact_resnet(2, 4), (3, 16, 16),
+        set={"depth": "2", "width": "4", **ANY_SIZE}, lr=0.003, seed=1,
     ),
     "vgg16": Network(
         "dsl/models/vgg.kiln", lambda: vgg([[4, 4], [8, 8], [8, 8, 8]], 24, 10, 16), (3, 16, 16),
