@@ -9,7 +9,7 @@ type Step<'b> = fn(&mut Growth<'b>) -> Option<()>;
 impl<'b> Growth<'b> {
     /// Adds operators to the pool; may find nothing to work on.
     pub(super) fn step(&mut self) {
-        let steps: [Step<'b>; 32] = [
+        let steps: [Step<'b>; 33] = [
             Growth::unary,
             Growth::unary,
             Growth::unary,
@@ -31,6 +31,7 @@ impl<'b> Growth<'b> {
             Growth::reshape,
             Growth::slice,
             Growth::reverse,
+            Growth::unfold,
             Growth::pad,
             Growth::concat,
             Growth::gather,
@@ -305,6 +306,28 @@ impl<'b> Growth<'b> {
         let x = self.pick(|i| i.var.shape().rank() > 0)?;
         let axes = self.random.some_of(x.var.shape().rank());
         self.push(x.var.reverse(&axes), x.exact);
+        Some(())
+    }
+
+    /// A sliding window, its taps forwards or backwards.
+    fn unfold(&mut self) -> Option<()> {
+        let x = self.pick(|i| i.var.shape().rank() > 0)?;
+        let shape = x.var.shape();
+        let axis = self.random.below(shape.rank());
+        let (stride, dilation) = (self.random.within(1, 2), self.random.within(1, 2));
+        let taps = self.random.within(1, 3);
+        let reach = (taps - 1) * dilation;
+        if shape[axis] <= reach {
+            return None;
+        }
+        let places = (shape[axis] - 1 - reach) / stride + 1;
+        if shape.elements() / shape[axis] * places * taps > self.most {
+            return None;
+        }
+        let (offset, step) =
+            if self.random.one_in(2) { (0, dilation as i64) } else { (reach, -(dilation as i64)) };
+        let strides = [stride as i64, step];
+        self.push(x.var.unfold(axis, offset as i64, &[places, taps], &strides), x.exact);
         Some(())
     }
 

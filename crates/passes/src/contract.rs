@@ -163,6 +163,13 @@ fn recognise(
         notes.remark(graph, sum, "not a matrix product: it would sum before it multiplies");
         return None;
     }
+    let walked = |f: &Factor| f.windows.is_empty() && graph[f.source].op == &ops::UNFOLD;
+    if (walked(&plan.left) || walked(&plan.right)) && (plan.rows.is_empty() || plan.cols.is_empty())
+    {
+        let reason = "not a matrix product: its windows would be stored to be read once";
+        notes.remark(graph, sum, reason);
+        return None;
+    }
     // Rows come before columns in the sum where possible: then nothing need be transposed.
     let first = plan.rows.iter().chain(&plan.cols).min_by_key(|&&a| plan.place[a]);
     let turn = first.is_some_and(|a| plan.cols.contains(a));
