@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln_graph::eval::{Value, evaluate};
-use kiln_graph::{Builder, Graph, InputKind};
+use kiln_graph::{Builder, Graph, InputKind, NodeId, rebuild};
 use kiln_tensor::{DType, Shape, Tensor};
 
 use crate::compile::differentiated;
@@ -124,45 +124,21 @@ pub fn check_gradients(model: &Model, options: &Options) -> Result<GradientCheck
     let subject = Subject::new(&graph, initial_values(model, &options)?)?;
 
     let gradients = subject.gradients(graph, &names)?;
-    let mut probes = Vec::new();
-    for (weight, gradient) in gradients.iter().enumerate() {
-        let size = gradient.data.len();
-        let mut random = Random::new(weight as u64);
-        if size <= FULL {
-            probes.extend((0..size).map(|i| (weight, Direction::Element(i))));
-        } else {
-            for _ in 0..SAMPLES {
-                let element = (random.bits() % size as u64) as usize;
-                probes.push((weight, Direction::Element(element)));
-                probes.push((weight, Direction::Signs(random.bits())));
-            }
-        }
-    }
-    let found = subject.compare_all(&names, &gradients, &probes, options.threads)?;
-
-    let mut rows: Vec<GradientRow> = Vec::new();
-    for (name, gradient) in names.iter().zip(&gradients) {
-        rows.push(GradientRow {
-            name: (*name).to_owned(),
-            shape: gradient.shape.clone(),
-            norm: norm(&gradient.data),
-            compared: 0,
-            undecided: 0,
-            error: 0.0,
-        });
-    }
-    for ((weight, _), outcome) in probes.iter().zip(found) {
-        let row = &mut rows[*weight];
-        match outcome {
-            Some(error) => {
-                row.compared += 1;
-                // Not `max`, which would pass over NaN.
-                row.error = if error <= row.error { row.error } else { error };
-            }
-            None => row.undecided += 1,
-        }
-    }
+    let rows = subject.rows(&names, &gradients, options.threads)?;
     Ok(GradientCheck { loss: subject.loss(&subject.values)?, rows })
+}
+
+/// The directions along which the weight with this number, of so many elements, is moved.
+fn directions(weight: usize, size: usize) -> Vec<Direction> {
+    if size <= FULL {
+        return (0..size).map(Direction::Element).collect();
+    }
+    let mut random = Random::new(weight as u64);
+    let mut pair = |_| {
+        let element = (random.bits() % size as u64) as usize;
+        [Direction::Element(element), Direction::Signs(random.bits())]
+    };
+    (0..SAMPLES).flat_map(&mut pair).collect()
 }
 
 /// A training graph that also gives the gradients of the loss with respect to these inputs.
@@ -272,33 +248,88 @@ impl Subject {
         gradients.collect()
     }
 
-    /// Compares along every direction; the answers are in the order of the probes.
-    fn compare_all(
+    /// Compares every weight, on so many threads; the rows are in the order of the names.
+    fn rows(
         &self,
         names: &[&str],
         gradients: &[Value],
-        probes: &[(usize, Direction)],
         threads: usize,
-    ) -> Result<Vec<Option<f64>>> {
+    ) -> Result<Vec<GradientRow>> {
         let next = AtomicUsize::new(0);
-        let found: Mutex<Vec<(usize, Result<Option<f64>>)>> = Mutex::new(Vec::new());
+        let found: Mutex<Vec<(usize, Result<GradientRow>)>> = Mutex::new(Vec::new());
         let work = || {
-            let mut values = self.values.clone();
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(&(weight, direction)) = probes.get(at) else { break };
-                let outcome =
-                    self.decide(&mut values, names[weight], &gradients[weight].data, direction);
-                found.lock().unwrap_or_else(|e| e.into_inner()).push((at, outcome));
+                let (Some(name), Some(gradient)) = (names.get(at), gradients.get(at)) else {
+                    break;
+                };
+                let row = self.row(at, name, gradient);
+                found.lock().unwrap_or_else(|e| e.into_inner()).push((at, row));
             }
         };
         std::thread::scope(|scope| {
-            (1..threads.min(probes.len())).for_each(|_| drop(scope.spawn(work)));
+            (1..threads.min(names.len())).for_each(|_| drop(scope.spawn(work)));
             work();
         });
         let mut found = found.into_inner().unwrap_or_else(|e| e.into_inner());
         found.sort_by_key(|(at, _)| *at);
-        found.into_iter().map(|(_, outcome)| outcome).collect()
+        found.into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// Compares one weight along all its directions.
+    fn row(&self, at: usize, name: &str, gradient: &Value) -> Result<GradientRow> {
+        let mut row = GradientRow {
+            name: name.to_owned(),
+            shape: gradient.shape.clone(),
+            norm: norm(&gradient.data),
+            compared: 0,
+            undecided: 0,
+            error: 0.0,
+        };
+        let subject = self.behind(name)?;
+        let mut values = subject.values.clone();
+        for direction in directions(at, gradient.data.len()) {
+            match subject.decide(&mut values, name, &gradient.data, direction)? {
+                Some(error) => {
+                    row.compared += 1;
+                    // Not `max`, which would pass over NaN.
+                    row.error = if error <= row.error { row.error } else { error };
+                }
+                None => row.undecided += 1,
+            }
+        }
+        Ok(row)
+    }
+
+    /// The same loss where only what depends on this weight is left to compute: all else is
+    /// computed once, and given.
+    fn behind(&self, name: &str) -> Result<Subject> {
+        let graph = &self.graph;
+        let (mut depends, mut given) = (vec![false; graph.len()], vec![false; graph.len()]);
+        for id in graph.ids() {
+            let operands = graph.operands(id);
+            depends[id.index()] = graph.input(id).is_some_and(|(input, _)| input == name)
+                || operands.iter().any(|o| depends[o.index()]);
+            if depends[id.index()] {
+                operands.iter().for_each(|o| given[o.index()] = !depends[o.index()]);
+            }
+        }
+        graph.results().for_each(|id| given[id.index()] = !depends[id.index()]);
+        let key = |id: NodeId| match graph.input(id) {
+            Some((input, _)) => input.to_owned(),
+            None => format!("%{}", id.index()),
+        };
+
+        let mut before = graph.clone();
+        let kept = graph.ids().filter(|id| given[id.index()]);
+        before.outputs = kept.map(|id| (key(id), id)).collect();
+        let mut values = evaluate(&before, &self.values).map_err(Error::input)?.outputs;
+        values.insert(name.to_owned(), self.values[name].clone());
+        let behind = rebuild(graph, |builder, id, node, _| {
+            let cut = given[id.index()] && graph.input(id).is_none();
+            cut.then(|| builder.input(&key(id), InputKind::Data, node.ty.dtype, &node.ty.shape))
+        });
+        Ok(Subject { graph: behind.map_err(Error::defect)?, values })
     }
 
     /// The difference along a direction, or along others if it crosses a kink.
