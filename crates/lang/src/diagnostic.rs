@@ -23,6 +23,12 @@ pub enum Code {
     File,
 }
 
+impl Code {
+    /// Every code.
+    pub const ALL: [Code; 7] =
+        [Code::Syntax, Code::Name, Code::Shape, Code::Type, Code::Value, Code::Limit, Code::File];
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

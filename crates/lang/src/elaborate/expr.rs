@@ -187,8 +187,8 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         }
         let mut d = Diagnostic::new(Code::Name, format!("unknown name `{name}`")).label(span, "");
         let frame = self.frame();
-        let mut known: Vec<&str> =
-            builtin::names().chain(["training", "pi"]).map(|n| n as &str).collect();
+        const WORDS: [&str; 5] = ["training", "pi", "true", "false", "inf"];
+        let mut known: Vec<&str> = builtin::names().chain(WORDS).map(|n| n as &str).collect();
         known.extend(frame.variables.keys().copied());
         known.extend(frame.results.keys().map(String::as_str));
         known.extend(frame.given.keys().map(|n| n as &str));
