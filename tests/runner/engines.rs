@@ -146,7 +146,7 @@ fn results(
     let mut written = vec![false; program.buffers.len()];
     for kernel in &program.kernels {
         kiln_loops::visit(&kernel.body, &mut |stmt| {
-            for access in kiln_loops::accesses(stmt).into_iter().filter(|a| a.write) {
+            for access in kiln_loops::accesses(stmt).filter(|a| a.write) {
                 if let kiln_loops::Mem::Arg(arg) = access.mem {
                     written[kernel.args[arg as usize].0 as usize] = true;
                 }

@@ -5,6 +5,7 @@ pub mod case;
 pub mod documents;
 pub mod engines;
 pub mod input;
+pub mod models;
 pub mod mutate;
 pub mod pipeline;
 

@@ -266,6 +266,18 @@ pub fn program_text(program: &Program) -> Result<String, Failure> {
     }
 }
 
+/// The table of a program's plan, which is checked, and whose text must read back as the same plan.
+pub fn plan_text(program: &Program) -> Result<String, Failure> {
+    kiln_loops::check_plan(program).map_err(Failure::new)?;
+    let text = kiln_loops::dump::plan(program);
+    let again = kiln_loops::parse(&text).map_err(|e| Failure::new(format!("{e} of\n{text}")))?;
+    let table = text.lines().filter_map(|line| line.strip_prefix("# "));
+    match kiln_loops::dump::plan(&again) == text {
+        true => Ok(table.map(|line| format!("{line}\n")).collect()),
+        false => Err(Failure::new(format!("reads back as another plan:\n{text}"))),
+    }
+}
+
 fn dump(form: &str, stage: Stage) -> Result<String, Failure> {
     let closed = |text: String| if text.ends_with('\n') { text } else { text + "\n" };
     Ok(match (form, stage) {
@@ -273,10 +285,7 @@ fn dump(form: &str, stage: Stage) -> Result<String, Failure> {
         ("dot", Stage::Graph(graph)) => kiln_graph::dump::dot(&graph),
         ("json", Stage::Program(program)) => closed(kiln_loops::dump::json(&program)),
         ("dot", Stage::Program(program)) => kiln_loops::dump::dot(&program),
-        ("plan", Stage::Program(program)) => {
-            kiln_loops::check_plan(&program).map_err(Failure::new)?;
-            kiln_loops::dump::plan(&program)
-        }
+        ("plan", Stage::Program(program)) => plan_text(&program)?,
         (form, stage) => {
             return Err(Failure::new(format!("no dump `{form}` of {}", stage.name())));
         }
@@ -291,6 +300,13 @@ pub fn is_good(diagnostics: &Diagnostics) -> Result<(), String> {
     for d in diagnostics.list() {
         if d.message.trim().is_empty() {
             return Err(format!("a message of code {} is empty", d.code));
+        }
+        for (span, _) in &d.labels {
+            let source = diagnostics.sources().get(span.file);
+            let length = source.text().len();
+            if span.start > span.end || span.end as usize > length {
+                return Err(format!("`{}` is beyond the end of {}", d.message, source.name()));
+            }
         }
         if d.labels.is_empty() && d.code != Code::File && !d.message.contains("has no model") {
             return Err(format!("`{}` has no place", d.message));

@@ -24,34 +24,49 @@ pub enum Attr {
     Tensor(Arc<Tensor>),
 }
 
-/// The attributes of a node, sorted by name.
+/// The attributes of a node, sorted by name. Copies share memory until they are changed.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Attrs(Vec<(&'static str, Attr)>);
+pub struct Attrs(Option<Arc<Vec<(&'static str, Attr)>>>);
 
 impl Attrs {
     /// No attributes.
     pub const fn new() -> Attrs {
-        Attrs(Vec::new())
+        Attrs(None)
     }
 
     /// These and one more; replaces one of the same name.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<Attr>) -> Attrs {
-        match self.0.binary_search_by_key(&name, |a| a.0) {
-            Ok(i) => self.0[i].1 = value.into(),
-            Err(i) => self.0.insert(i, (name, value.into())),
+        let list = Arc::make_mut(self.0.get_or_insert_default());
+        match list.binary_search_by_key(&name, |a| a.0) {
+            Ok(i) => list[i].1 = value.into(),
+            Err(i) => list.insert(i, (name, value.into())),
         }
         self
     }
 
     /// The attribute of this name.
     pub fn get(&self, name: &str) -> Option<&Attr> {
-        self.0.binary_search_by_key(&name, |a| a.0).ok().map(|i| &self.0[i].1)
+        // A node has few, so looking at each is quick.
+        self.list().iter().find(|a| a.0 == name).map(|a| &a.1)
+    }
+
+    fn list(&self) -> &[(&'static str, Attr)] {
+        self.0.as_ref().map_or(&[], |list| list)
+    }
+
+    /// Whether these are copies of one another that nobody has changed.
+    pub fn same_memory(&self, other: &Attrs) -> bool {
+        match (&self.0, &other.0) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        }
     }
 
     /// All, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Attr)> {
-        self.0.iter().map(|(name, value)| (*name, value))
+        self.list().iter().map(|(name, value)| (*name, value))
     }
 
     /// A whole number. Every operator's attributes are checked against its declaration before its

@@ -13,13 +13,13 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use kiln_loops::Location;
 use kiln_tensor::{DType, Shape};
 
 use crate::attrs::Attrs;
-use crate::graph::{Graph, GraphError, InputKind, Location, NodeId, Type, Update};
+use crate::graph::{Graph, GraphError, InputKind, NodeId, Type, Update};
 use crate::op::OpDef;
 use crate::ops;
-
 /// A graph under construction.
 ///
 /// Methods of [`Var`] never fail: the first error is kept, and [`Builder::finish`] returns it.

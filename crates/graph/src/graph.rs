@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use kiln_loops::{Location, merge};
 use kiln_tensor::{DType, Shape};
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -52,23 +53,6 @@ impl fmt::Display for Type {
 
 /// No array has more axes than this.
 pub const MAX_RANK: usize = 32;
-
-/// A place in a source file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Location {
-    /// The file, as the user named it.
-    pub file: Arc<str>,
-    /// Line, from 1.
-    pub line: u32,
-    /// Column, from 1.
-    pub column: u32,
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
-    }
-}
 
 /// Where the elements of a node are computed, once fusion has decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -200,11 +184,17 @@ impl Graph {
         let ty = infer(op, &attrs, &types)?;
         let node =
             Node { op, attrs, ty, locations, placement: Placement::Unset, order: Vec::new() };
+        Ok(self.append(node, operands))
+    }
+
+    /// Appends a copy of another graph's node, with all it knows, on operands of the same types;
+    /// [`verify`](crate::verify) tells if they are not.
+    pub fn append(&mut self, node: Node, operands: &[NodeId]) -> NodeId {
         let id = self.nodes.add_node(node);
         for (position, &operand) in operands.iter().enumerate() {
             self.nodes.add_edge(operand, id, position as u32);
         }
-        Ok(id)
+        id
     }
 
     /// The number of nodes.
@@ -273,6 +263,12 @@ impl Graph {
     /// Says in which order a node's axes lie in memory; see [`Node::order`].
     pub fn order(&mut self, id: NodeId, order: Vec<usize>) {
         self.nodes[id].order = order;
+    }
+
+    /// Says where a node comes from, besides where it came from already.
+    pub fn locate(&mut self, id: NodeId, locations: &Arc<[Location]>) {
+        let all = merge([&self.nodes[id].locations, locations]);
+        self.nodes[id].locations = all;
     }
 
     /// Damages the graph, for the verifier's test.

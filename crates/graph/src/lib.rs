@@ -18,11 +18,10 @@ mod verify;
 
 pub use attrs::{Attr, Attrs};
 pub use builder::{Builder, Var};
-pub use graph::{
-    Graph, GraphError, InputKind, Location, MAX_RANK, Node, NodeId, Placement, Type, Update,
-};
+pub use graph::{Graph, GraphError, InputKind, MAX_RANK, Node, NodeId, Placement, Type, Update};
+pub use kiln_loops::{Location, MAX_LOCATIONS, merge};
 pub use op::OpDef;
-pub use rebuild::{live, rebuild};
+pub use rebuild::{copy_results, live, rebuild, sweep};
 pub use text::TextError;
 pub use verify::{VerifyError, verify};
 

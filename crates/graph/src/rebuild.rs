@@ -16,6 +16,29 @@ pub fn live(graph: &Graph) -> Vec<bool> {
     live
 }
 
+/// The graph without the nodes that no result needs.
+pub fn sweep(graph: Graph) -> Graph {
+    let live = live(&graph);
+    if live.iter().all(|&live| live) {
+        return graph;
+    }
+    let mut new = Graph::new();
+    let mut map: Vec<NodeId> = graph.ids().collect();
+    for id in graph.ids().filter(|id| live[id.index()]) {
+        let operands: Vec<NodeId> = graph.operands(id).iter().map(|o| map[o.index()]).collect();
+        map[id.index()] = new.append(graph[id].clone(), &operands);
+    }
+    copy_results(&graph, &mut new, |id| map[id.index()]);
+    new
+}
+
+/// Gives `to` the outputs and updates of `from`, in order; `map` says what became of a node.
+pub fn copy_results(from: &Graph, to: &mut Graph, map: impl Fn(NodeId) -> NodeId) {
+    to.outputs = from.outputs.iter().map(|(name, id)| (name.clone(), map(*id))).collect();
+    to.updates =
+        from.updates.iter().map(|u| Update { input: map(u.input), value: map(u.value) }).collect();
+}
+
 /// Copies every live node, in order, into a new graph, with outputs and updates.
 ///
 /// `rewrite` sees each node with its operands in the new graph and may say what stands for it
@@ -39,7 +62,10 @@ where
         builder.locate(node.locations.clone());
         let new = match rewrite(&builder, id, node, &operands) {
             Some(new) => new,
-            None => copy(&builder, node, &operands),
+            None => {
+                let operands: Vec<NodeId> = operands.iter().map(|o| o.id()).collect();
+                builder.var(builder.modify(|g| g.append(node.clone(), &operands)))
+            }
         };
         if let Some(error) = builder.take_error() {
             return Err(error);
@@ -51,20 +77,8 @@ where
         map[id.index()] = new.id();
     }
     let mut new = builder.finish()?;
-    let map = |id: NodeId| map[id.index()];
-    new.outputs = graph.outputs.iter().map(|(name, id)| (name.clone(), map(*id))).collect();
-    new.updates =
-        graph.updates.iter().map(|u| Update { input: map(u.input), value: map(u.value) }).collect();
+    copy_results(graph, &mut new, |id| map[id.index()]);
     Ok(new)
-}
-
-fn copy<'b>(builder: &'b Builder, node: &Node, operands: &[Var<'b>]) -> Var<'b> {
-    let new = builder.op(node.op, node.attrs.clone(), operands);
-    builder.modify(|g| {
-        g.place(new.id(), node.placement);
-        g.order(new.id(), node.order.clone());
-    });
-    new
 }
 
 #[cfg(test)]

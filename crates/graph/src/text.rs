@@ -22,11 +22,11 @@ mod parse;
 use std::fmt;
 use std::str::FromStr;
 
+use kiln_loops::Location;
 use kiln_tensor::{Data, Tensor};
 
 use crate::attrs::Attr;
-use crate::graph::{Graph, Location, NodeId, Placement};
-
+use crate::graph::{Graph, NodeId, Placement};
 /// What is wrong with a text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {message}")]

@@ -33,26 +33,24 @@ pub fn verify(graph: &Graph) -> Result<(), VerifyError> {
 
 fn node(graph: &Graph, id: NodeId) -> Result<(), String> {
     let node = &graph[id];
-    let mut positions = Vec::new();
-    for edge in graph.petgraph().edges_directed(id, Direction::Incoming) {
-        if edge.source() >= id {
-            return Err(format!("operand %{} does not stand before it", edge.source().index()));
-        }
-        positions.push(*edge.weight());
+    let edges = graph.petgraph().edges_directed(id, Direction::Incoming);
+    let mut operands: Vec<(u32, NodeId)> = edges.map(|e| (*e.weight(), e.source())).collect();
+    operands.sort_unstable();
+    if let Some(late) = operands.iter().find(|o| o.1 >= id) {
+        return Err(format!("operand %{} does not stand before it", late.1.index()));
     }
-    positions.sort_unstable();
-    if !positions.iter().copied().eq(0..positions.len() as u32) {
+    if !operands.iter().map(|o| o.0).eq(0..operands.len() as u32) {
+        let positions: Vec<u32> = operands.iter().map(|o| o.0).collect();
         return Err(format!("operands have positions {positions:?}"));
     }
-    let operands = graph.operands(id);
-    let types: Vec<&Type> = operands.iter().map(|&o| &graph[o].ty).collect();
+    let types: Vec<&Type> = operands.iter().map(|o| &graph[o.1].ty).collect();
     let ty = infer(node.op, &node.attrs, &types).map_err(|e| e.to_string())?;
     if ty != node.ty {
         return Err(format!("is {}, but `{}` gives {ty}", node.ty, node.op.name));
     }
     let mut order = node.order.clone();
     order.sort_unstable();
-    if !order.is_empty() && !order.into_iter().eq(0..ty.shape.rank()) {
+    if !node.order.is_empty() && !order.into_iter().eq(0..ty.shape.rank()) {
         return Err(format!("memory order {:?} does not name every axis of {ty} once", node.order));
     }
     if !node.locations.is_sorted() {

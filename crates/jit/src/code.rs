@@ -168,7 +168,7 @@ fn linking(error: cranelift_module::ModuleError) -> Error {
 }
 
 fn refused(source: Source<'_>, error: &cranelift_codegen::CodegenError) -> Error {
-    Error::Codegen { kernel: source.kernel.name.clone(), message: error.to_string() }
+    Error::Codegen { kernel: source.kernel.describe(), message: error.to_string() }
 }
 
 fn compile(

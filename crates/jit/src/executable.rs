@@ -1,13 +1,11 @@
 //! Compiled programs: immutable, shared by sessions and threads.
 
 use std::collections::HashMap;
-use std::fmt::{self, Write};
-use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use kiln_kernels::{Isa, IsaError};
-use kiln_loops::{BufferId, BufferKind, Kernel, LoopKind, Program, Stmt, verify};
+use kiln_loops::{BufferId, BufferKind, Kernel, LoopKind, Program, Stmt, alike, verify};
 use kiln_tensor::{DType, Data, Shape, Tensor};
 
 use crate::arena::{ALIGNMENT, Arena};
@@ -186,14 +184,14 @@ impl Executable {
         let (kernels, positions) = distinct_kernels(program);
         let descriptors = Descriptors::of(kernels.iter().copied(), options.isa).map_err(
             |(position, source)| Error::Contraction {
-                kernel: kernels[position].name.clone(),
+                kernel: kernels[position].describe(),
                 source,
             },
         )?;
         let mut distinct = Vec::with_capacity(kernels.len());
         for &kernel in &kernels {
             let scratch = scratch_layout(kernel, &descriptors)
-                .ok_or_else(|| Error::Scratch(kernel.name.clone()))?;
+                .ok_or_else(|| Error::Scratch(kernel.describe()))?;
             let dtypes = kernel.args.iter().map(|&id| program.buffer(id).dtype).collect();
             distinct.push(Distinct { kernel: kernel.clone(), dtypes, scratch });
         }
@@ -353,38 +351,17 @@ pub(crate) fn write_tensor(tensor: &Tensor, to: *mut u8) {
 /// Kernels that differ in more than name and buffers, and for each kernel its position there.
 fn distinct_kernels(program: &Program) -> (Vec<&Kernel>, Vec<usize>) {
     let mut found: Vec<&Kernel> = Vec::new();
-    let mut by_hash: HashMap<u64, Vec<usize>> = HashMap::new();
     let mut positions = Vec::with_capacity(program.kernels.len());
-    let dtypes =
-        |k: &Kernel| -> Vec<DType> { k.args.iter().map(|&id| program.buffer(id).dtype).collect() };
-    for kernel in &program.kernels {
-        let mut text = HashText(DefaultHasher::new());
-        // Writing to a hasher cannot fail.
-        let _ = write!(text, "{:?}{:?}{:?}", dtypes(kernel), kernel.locals, kernel.body);
-        let same = by_hash.entry(text.0.finish()).or_default();
-        let equal = same.iter().copied().find(|&n| {
-            let other = found[n];
-            other.locals == kernel.locals
-                && dtypes(other) == dtypes(kernel)
-                && other.body == kernel.body
+    for (number, first) in alike(program, |b| b.dtype).into_iter().enumerate() {
+        positions.push(match first == number {
+            true => {
+                found.push(&program.kernels[number]);
+                found.len() - 1
+            }
+            false => positions[first],
         });
-        positions.push(equal.unwrap_or_else(|| {
-            found.push(kernel);
-            same.push(found.len() - 1);
-            found.len() - 1
-        }));
     }
     (found, positions)
-}
-
-/// Hashes text instead of keeping it.
-struct HashText(DefaultHasher);
-
-impl fmt::Write for HashText {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        self.0.write(s.as_bytes());
-        Ok(())
-    }
 }
 
 /// Turns of the kernel's parallel loop; 1 if it has none.

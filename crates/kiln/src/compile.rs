@@ -52,14 +52,18 @@ pub struct Stages {
 /// Every mistake found in the program; if the arena is larger than the program's `memory`.
 pub fn compile(source: &(impl Source + ?Sized), options: &Options) -> Result<Executable> {
     let begun = Instant::now();
-    let Stages { elaborated, program, notes, .. } = stages(source, options, None)?;
+    let Stages { elaborated, program, mut notes, .. } = stages(source, options, None)?;
     let program = program.ok_or_else(|| Error::defect("the pipeline ended before the program"))?;
     check_bytes(&program, options)?;
     let code = match options.engine {
         Engine::Jit => {
             let detected = kiln_jit::Options::detect().map_err(Error::input)?;
             let settings = kiln_jit::Options { threads: options.threads, ..detected };
-            Some(kiln_jit::Executable::compile(&program, &settings)?)
+            let begun = Instant::now();
+            let code = kiln_jit::Executable::compile(&program, &settings)?;
+            let distinct = code.report().distinct_kernels;
+            report(&mut notes, "emit", program.kernels.len(), distinct, begun.elapsed());
+            Some(code)
         }
         Engine::Loops | Engine::Eval => None,
     };
@@ -86,6 +90,7 @@ pub fn compile(source: &(impl Source + ?Sized), options: &Options) -> Result<Exe
         kernels: program.kernels.len(),
         memory,
         passes: notes.report,
+        verification: notes.verification,
         remarks: notes.remarks,
         time: begun.elapsed(),
     };

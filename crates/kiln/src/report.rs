@@ -15,6 +15,8 @@ pub struct Report {
     pub memory: Memory,
     /// Every pass, in order.
     pub passes: Vec<PassReport>,
+    /// Wall time of the verification after each pass, all together.
+    pub verification: Duration,
     /// What passes declined to do, and why.
     pub remarks: Vec<Remark>,
     /// From text to executable.
@@ -56,7 +58,7 @@ impl Memory {
         let writes_loss = |k: &kiln_loops::Kernel| {
             let mut found = false;
             kiln_loops::visit(&k.body, &mut |s| {
-                found |= kiln_loops::accesses(s).iter().any(|a| match a.mem {
+                found |= kiln_loops::accesses(s).any(|a| match a.mem {
                     kiln_loops::Mem::Arg(i) => {
                         a.write && Some(k.args[i as usize].0 as usize) == loss
                     }
@@ -66,7 +68,8 @@ impl Memory {
             found
         };
         let turn = program.kernels.iter().position(writes_loss).unwrap_or(program.kernels.len());
-        let mut saved = vec![0usize; program.kernels.len() + 1];
+        // Bytes that are born at each kernel, and that die at it.
+        let mut saved = vec![(0usize, 0usize); program.kernels.len() + 1];
         let mut gradients = saved.clone();
         for (buffer, range) in program.buffers.iter().zip(&ranges) {
             let bytes = buffer.bytes();
@@ -75,16 +78,27 @@ impl Memory {
                 (BufferKind::Slot, _) => memory.optimiser += bytes,
                 (BufferKind::Temp, Some(range)) => {
                     let class = if range.first > turn { &mut gradients } else { &mut saved };
-                    class[range.first..=range.last].iter_mut().for_each(|b| *b += bytes);
+                    class[range.first].0 += bytes;
+                    class[range.last + 1].1 += bytes;
                 }
                 (BufferKind::Temp, None) => {}
                 _ => memory.boundary += bytes,
             }
         }
-        memory.saved = saved.into_iter().max().unwrap_or(0);
-        memory.gradients = gradients.into_iter().max().unwrap_or(0);
+        memory.saved = most(&saved);
+        memory.gradients = most(&gradients);
         memory
     }
+}
+
+/// The most bytes alive at once, given those born and those that die at each time.
+fn most(changes: &[(usize, usize)]) -> usize {
+    let mut live = 0;
+    let alive = changes.iter().map(|(born, dead)| {
+        live = live + born - dead;
+        live
+    });
+    alive.max().unwrap_or(0)
 }
 
 /// Bytes as a person reads them: `13.4 MiB`.
@@ -126,6 +140,7 @@ impl fmt::Display for Report {
             let (name, before, after) = (pass.pass, pass.before, pass.after);
             writeln!(f, "  {name:<10} {before:>6} -> {after:<6} {:>8.2} ms", ms(pass.time))?;
         }
+        writeln!(f, "  {:<10} {:>16} {:>8.2} ms", "verify", "", ms(self.verification))?;
         write!(f, "{}", self.memory)
     }
 }

@@ -12,26 +12,23 @@ pub struct Access {
 }
 
 /// What a statement touches, reads first; what is inside a loop is not of the loop.
-pub fn accesses(stmt: &Stmt) -> Vec<Access> {
-    let read = |mem| Access { mem, write: false };
-    let write = |mem| Access { mem, write: true };
-    match stmt {
-        Stmt::Let(_, Inst::Load(mem, _)) => vec![read(*mem)],
-        Stmt::Store(mem, ..) => vec![write(*mem)],
-        Stmt::Block(block) => vec![read(block.src.0), write(block.dst.0)],
+pub fn accesses(stmt: &Stmt) -> impl Iterator<Item = Access> {
+    let read = |mem| Some(Access { mem, write: false });
+    let write = |mem| Some(Access { mem, write: true });
+    let all = match stmt {
+        Stmt::Let(_, Inst::Load(mem, _)) => [read(*mem), None, None, None],
+        Stmt::Store(mem, ..) => [write(*mem), None, None, None],
+        Stmt::Block(block) => [read(block.src.0), write(block.dst.0), None, None],
         Stmt::Contract(contract) => {
-            let mut all = vec![read(contract.a.0), read(contract.b.0)];
-            if contract.accumulate {
-                all.push(read(contract.c.0));
-            }
-            all.push(write(contract.c.0));
-            all
+            let (a, b, c) = (contract.a.0, contract.b.0, contract.c.0);
+            [read(a), read(b), read(c).filter(|_| contract.accumulate), write(c)]
         }
-        Stmt::Pack(pack) => vec![read(pack.src.0), write(pack.dst.0)],
+        Stmt::Pack(pack) => [read(pack.src.0), write(pack.dst.0), None, None],
         Stmt::For(_) | Stmt::Let(..) | Stmt::Mut(..) | Stmt::Set(..) | Stmt::Accumulate(..) => {
-            Vec::new()
+            [None; 4]
         }
-    }
+    };
+    all.into_iter().flatten()
 }
 
 /// Visits every statement, outer ones first.

@@ -17,7 +17,7 @@ pub struct Builder {
     /// Headers of the open loops; `loops[i]` owns `blocks[i + 1]`.
     loops: Vec<For>,
     /// For each open block the instructions already emitted in it.
-    known: Vec<HashMap<String, Reg>>,
+    known: Vec<HashMap<Inst, Reg>>,
     types: Vec<DType>,
     mutable: Vec<bool>,
     vars: u32,
@@ -98,23 +98,22 @@ impl Builder {
     /// Memory may have changed: values read before are not those read after.
     fn forget_loads(&mut self) {
         for known in &mut self.known {
-            known.retain(|text, _| !text.starts_with("Load"));
+            known.retain(|inst, _| !matches!(inst, Inst::Load(..)));
         }
     }
 
     /// Defines a register, or finds the one that holds the same value already.
     pub fn inst(&mut self, inst: Inst) -> Reg {
-        let reads_mutable = operands(&inst).into_iter().any(|r| self.mutable[r.0 as usize]);
-        let key = format!("{inst:?}");
-        if !reads_mutable && let Some(&reg) = self.known.iter().rev().find_map(|k| k.get(&key)) {
+        let reads_mutable = operands(&inst).any(|r| self.mutable[r.0 as usize]);
+        if !reads_mutable && let Some(&reg) = self.known.iter().rev().find_map(|k| k.get(&inst)) {
             return reg;
         }
         let dtype = self.result(&inst);
         let reg = self.reg(dtype, false);
-        self.push(Stmt::Let(reg, inst));
         if !reads_mutable {
-            self.known.last_mut().expect("a block is open").insert(key, reg);
+            self.known.last_mut().expect("a block is open").insert(inst.clone(), reg);
         }
+        self.push(Stmt::Let(reg, inst));
         reg
     }
 
@@ -193,6 +192,7 @@ impl Builder {
         assert!(self.loops.is_empty(), "every loop is closed");
         Kernel {
             name: name.into(),
+            locations: [].into(),
             args: self.args.into_iter().map(|a| a.0).collect(),
             locals: self.locals,
             body: self.blocks.pop().expect("the outermost block is open"),
@@ -220,12 +220,15 @@ impl Builder {
 }
 
 /// The registers an instruction reads, in order.
-pub fn operands(inst: &Inst) -> Vec<Reg> {
-    match inst {
-        Inst::Const(_) | Inst::Affine(_) => Vec::new(),
-        Inst::Load(_, index) => index.dynamic.iter().map(|d| d.0).collect(),
-        Inst::Unary(_, x) | Inst::Cast(_, x) | Inst::Call(_, x) | Inst::Clamp(x, _) => vec![*x],
-        Inst::Binary(_, a, b) | Inst::Compare(_, a, b) => vec![*a, *b],
-        Inst::Select(c, a, b) => vec![*c, *a, *b],
-    }
+pub fn operands(inst: &Inst) -> impl Iterator<Item = Reg> {
+    let (fixed, indices) = match inst {
+        Inst::Const(_) | Inst::Affine(_) => ([None; 3], &[][..]),
+        Inst::Load(_, index) => ([None; 3], &index.dynamic[..]),
+        Inst::Unary(_, x) | Inst::Cast(_, x) | Inst::Call(_, x) | Inst::Clamp(x, _) => {
+            ([Some(*x), None, None], &[][..])
+        }
+        Inst::Binary(_, a, b) | Inst::Compare(_, a, b) => ([Some(*a), Some(*b), None], &[][..]),
+        Inst::Select(c, a, b) => ([Some(*c), Some(*a), Some(*b)], &[][..]),
+    };
+    fixed.into_iter().flatten().chain(indices.iter().map(|d| d.0))
 }

@@ -90,7 +90,7 @@ impl Count {
                 }
                 Stmt::Mut(..) | Stmt::Set(..) => [0.0; 4],
             };
-            for (access, elements) in accesses(stmt).into_iter().zip(size) {
+            for (access, elements) in accesses(stmt).zip(size) {
                 *self.elements.entry((access.mem, access.write)).or_default() += times * elements;
             }
         }

@@ -9,6 +9,7 @@ use crate::access::{accesses, visit};
 use crate::check_plan::{LiveRange, bound_bytes, live_ranges};
 use crate::cost::cost;
 use crate::ir::*;
+use crate::location::Location;
 use crate::text;
 
 /// A program as JSON shows it.
@@ -69,6 +70,8 @@ pub struct KernelView<'a> {
     pub id: usize,
     /// Its name.
     pub name: &'a str,
+    /// The source text it comes from, as `file:line:column`.
+    pub locations: Vec<String>,
     /// The buffers it takes, by position.
     pub args: Vec<u32>,
     /// Those of them it reads.
@@ -157,6 +160,7 @@ fn kernel<'a>(program: &'a Program, (id, kernel): (usize, &'a Kernel)) -> Kernel
     KernelView {
         id,
         name: &kernel.name,
+        locations: kernel.locations.iter().map(Location::to_string).collect(),
         args: kernel.args.iter().map(|b| b.0).collect(),
         reads: reads.into_iter().map(|b| b.0).collect(),
         writes: writes.into_iter().map(|b| b.0).collect(),
@@ -214,11 +218,12 @@ fn escaped(name: &str) -> String {
     quoted[1..quoted.len() - 1].to_string()
 }
 
-/// The plan as a table: for each buffer its offset and size in bytes, the kernels at which it is
-/// live, and its name; then the arena, the bound and their ratio.
+/// The plan: as comments, for each buffer its offset and size in bytes, the kernels at which it is
+/// live, and its name, then the arena, the bound and their ratio; after them the program, so that
+/// the text reads back.
 pub fn plan(program: &Program) -> String {
     let view = plan_view(program);
-    let mut out = format!("{:>14} {:>14} {:>11}  buffer\n", "offset", "bytes", "live");
+    let mut out = format!("# {:>14} {:>14} {:>11}  buffer\n", "offset", "bytes", "live");
     for (buffer, Buffer { dtype, shape, .. }) in view.buffers.iter().zip(&program.buffers) {
         let offset = buffer.offset.map_or("-".to_string(), |o| o.to_string());
         let live = match (buffer.first, buffer.last) {
@@ -227,7 +232,7 @@ pub fn plan(program: &Program) -> String {
         };
         writeln!(
             out,
-            "{offset:>14} {:>14} {live:>11}  b{} {} {} {dtype}{shape}",
+            "# {offset:>14} {:>14} {live:>11}  b{} {} {} {dtype}{shape}",
             buffer.bytes,
             buffer.id,
             text::quoted(buffer.name),
@@ -237,7 +242,8 @@ pub fn plan(program: &Program) -> String {
     }
     let bound = view.bound_bytes.map_or("beyond 64 bits".to_string(), |b| b.to_string());
     let ratio = view.ratio.map_or("-".to_string(), |r| format!("{r:.4}"));
-    writeln!(out, "arena {} bytes | bound {bound} bytes | ratio {ratio}", view.arena_bytes)
+    writeln!(out, "# arena {} bytes | bound {bound} bytes | ratio {ratio}", view.arena_bytes)
         .expect("writing to a string");
+    write!(out, "{program}").expect("writing to a string");
     out
 }

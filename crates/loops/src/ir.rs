@@ -4,7 +4,12 @@
 //! [`Kernel`] is a tree of statements over loops with static bounds and affine indices, which is
 //! what lets [`crate::verify`] prove every access in bounds before any machine code exists.
 
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
 use kiln_tensor::{DType, Shape, Tensor};
+
+use crate::location::Location;
 
 /// A buffer of a [`Program`], by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,6 +95,8 @@ pub struct Kernel {
     pub name: String,
     /// The buffers it reads and writes.
     pub args: Vec<BufferId>,
+    /// The source text it comes from, that of what it stores first.
+    pub locations: Arc<[Location]>,
     /// Its scratch memory.
     pub locals: Vec<Local>,
     /// What it does. At most one loop is parallel, and then it is the only statement of the body.
@@ -135,7 +142,7 @@ pub enum LoopKind {
 /// A loop over a whole range has `start: None` (that is 0) and `extent == end`. A loop over one
 /// chunk of a blocked range has the outer loop's variable as `start`, the block as `extent`, and
 /// the whole range's end as `end`: its variable counts over the whole range.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct For {
     /// The variable it defines.
     pub var: Var,
@@ -154,7 +161,7 @@ pub struct For {
 }
 
 /// Statements.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Stmt {
     /// A loop.
     For(For),
@@ -179,7 +186,7 @@ pub enum Stmt {
 
 /// `dst[i] = function(src[i])` for `i` in `0..len`, `len` consecutive f32 elements from each
 /// index. `dst` and `src` are the same run or do not overlap.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Block {
     /// The function.
     pub function: Math,
@@ -208,7 +215,7 @@ pub struct Dim {
 /// `c[row, col] (+)= sum over depth of a[row, depth] * b[depth, col]`, all f32, where row, column
 /// and depth are multi-indices and each operand's index is a sum of strides: matrix products and
 /// convolutions alike. `c` overlaps neither `a` nor `b`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Contract {
     /// The first operand and its index at row 0, depth 0.
     pub a: (Mem, Affine),
@@ -231,7 +238,7 @@ pub struct Contract {
 
 /// Writes the second operand of a contraction, seen as `[depth, cols]`, to `dst` in the
 /// micro-kernel's order. `dst` has [`packed_elements`] elements.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pack {
     /// What to pack, at depth 0, column 0.
     pub src: (Mem, Affine),
@@ -260,7 +267,7 @@ pub enum Scalar {
 }
 
 /// What a [`Stmt::Let`] computes. Operands are registers of one type unless said otherwise.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Inst {
     /// A constant.
     Const(Scalar),
@@ -434,6 +441,18 @@ impl PartialEq for Scalar {
     }
 }
 
+impl Eq for Scalar {}
+
+impl Hash for Scalar {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Scalar::F32(x) => (0u8, x.to_bits()).hash(state),
+            Scalar::I32(x) => (1u8, x).hash(state),
+            Scalar::Bool(x) => (2u8, x).hash(state),
+        }
+    }
+}
+
 impl Fold {
     /// The function it accumulates with.
     pub const fn binary(self) -> Binary {
@@ -468,6 +487,14 @@ impl Buffer {
 }
 
 impl Kernel {
+    /// Its name and where it comes from, for messages: `conv_add at net.kiln:3:18`.
+    pub fn describe(&self) -> String {
+        match self.locations.first() {
+            Some(at) => format!("{} at {at}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
     /// Whether its iterations may be handed out to threads.
     pub fn is_parallel(&self) -> bool {
         matches!(&self.body[..], [Stmt::For(f)] if f.kind == LoopKind::Parallel)

@@ -12,6 +12,7 @@ pub mod dump;
 pub mod interp;
 pub mod ir;
 mod key;
+mod location;
 pub mod text;
 mod verify;
 
@@ -21,5 +22,7 @@ pub use check_plan::{LiveRange, Plan, PlanError, bound_bytes, check_plan, live_r
 pub use cost::{Cost, cost};
 pub use interp::{Interp, Memory, RunError, run};
 pub use ir::*;
+pub use key::alike;
+pub use location::{Location, MAX_LOCATIONS, merge};
 pub use text::{ParseError, parse};
 pub use verify::{ALIGNMENT, MAX_DEPTH, MAX_NAMES, MAX_PAIRS, VerifyError, verify};

@@ -61,11 +61,30 @@ pub fn verify(program: &Program) -> Result<()> {
         .iter()
         .map(|b| !matches!(b.kind, BufferKind::Temp | BufferKind::Output))
         .collect();
-    for (number, kernel) in program.kernels.iter().enumerate() {
-        kernel::verify(program, kernel, &mut written).map_err(|e| VerifyError {
-            place: format!("kernel {number} {}: {}", crate::text::quoted(&kernel.name), e.place),
+    let at = |number: usize| {
+        move |e: VerifyError| VerifyError {
+            place: format!(
+                "kernel {number} {}: {}",
+                crate::text::quoted(&program.kernels[number].name),
+                e.place
+            ),
             message: e.message,
-        })?;
+        }
+    };
+    for (number, kernel) in program.kernels.iter().enumerate() {
+        kernel::arguments(program, kernel).map_err(at(number))?;
+    }
+    // What is proved of a kernel holds for those that do the same to buffers of the same sizes.
+    let read_only = |b: &Buffer| matches!(b.kind, BufferKind::Input | BufferKind::Const(_));
+    let first = crate::alike(program, |b| (b.dtype, b.shape.elements(), read_only(b)));
+    let mut touches = Vec::with_capacity(program.kernels.len());
+    for (number, kernel) in program.kernels.iter().enumerate() {
+        touches.push(match first[number] == number {
+            true => kernel::verify(program, kernel).map_err(at(number))?,
+            false => Vec::new(),
+        });
+        kernel::order(program, kernel, &touches[first[number]], &mut written)
+            .map_err(at(number))?;
     }
     Ok(())
 }
@@ -73,23 +92,23 @@ pub fn verify(program: &Program) -> Result<()> {
 fn buffers(program: &Program) -> Result<()> {
     let mut names = HashSet::new();
     for (i, buffer) in program.buffers.iter().enumerate() {
-        let place = format!("buffer b{i} {}", crate::text::quoted(&buffer.name));
+        let place = || format!("buffer b{i} {}", crate::text::quoted(&buffer.name));
         if !names.insert(&buffer.name) {
-            return fail(place, "another buffer has the same name");
+            return fail(place(), "another buffer has the same name");
         }
         if let BufferKind::Const(tensor) = &buffer.kind
             && (tensor.dtype() != buffer.dtype || *tensor.shape() != buffer.shape)
         {
             let (dtype, shape) = (tensor.dtype(), tensor.shape());
-            return fail(place, format!("its constant is {dtype}{shape}"));
+            return fail(place(), format!("its constant is {dtype}{shape}"));
         }
         if let Some(offset) = buffer.offset {
             if !offset.is_multiple_of(ALIGNMENT) {
-                return fail(place, format!("offset {offset} is not a multiple of {ALIGNMENT}"));
+                return fail(place(), format!("offset {offset} is not a multiple of {ALIGNMENT}"));
             }
             if offset.checked_add(buffer.bytes()).is_none_or(|end| end > program.arena_bytes) {
                 let arena = program.arena_bytes;
-                return fail(place, format!("it ends beyond the arena's {arena} bytes"));
+                return fail(place(), format!("it ends beyond the arena's {arena} bytes"));
             }
         }
     }

@@ -160,6 +160,7 @@ fn compare(kind: LoopKind, seed: u64) -> (usize, usize) {
             kernels: vec![Kernel {
                 name: "k".into(),
                 args: vec![BufferId(0)],
+                locations: [].into(),
                 locals: vec![],
                 body,
             }],

@@ -329,6 +329,7 @@ fn affine_terms_are_canonical() {
         let kernels = vec![kiln_loops::Kernel {
             name: "k".into(),
             args: vec![],
+            locations: [].into(),
             locals: vec![],
             body: vec![Stmt::For(kiln_loops::For {
                 var: Var(0),

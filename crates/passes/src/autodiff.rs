@@ -14,11 +14,10 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use kiln_graph::op::Grad;
-use kiln_graph::{Attrs, Builder, Graph, NodeId, Var, ops};
+use kiln_graph::{Attrs, Builder, Graph, NodeId, Var, copy_results, ops, sweep};
 use kiln_tensor::DType;
 
 use crate::pass::{Notes, Pass, PassError};
-use crate::rewrite;
 use sum::Terms;
 
 /// See the module.
@@ -47,9 +46,7 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
         let operands = graph.operands(id);
         if graph[id].op != &ops::GRAD {
             let mapped: Vec<NodeId> = operands.iter().map(|o| new[o.index()]).collect();
-            new.push(
-                b.modify(|g| rewrite::copy(&graph, id, g, &mapped, graph[id].locations.clone()))?,
-            );
+            new.push(b.modify(|g| g.append(graph[id].clone(), &mapped)));
             continue;
         }
         let (loss, x) = (operands[0], operands[1]);
@@ -81,8 +78,8 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
         };
         new.push(own.id());
     }
-    b.modify(|g| rewrite::copy_results(&graph, g, |id| new[id.index()]));
-    rewrite::sweep(&b.finish()?)
+    b.modify(|g| copy_results(&graph, g, |id| new[id.index()]));
+    Ok(sweep(b.finish()?))
 }
 
 /// Builds the gradients of the loss with respect to those `targets` it depends on, given the

@@ -25,7 +25,7 @@ mod slide;
 use std::collections::{HashMap, HashSet};
 
 use kiln_graph::op::{Lower, Reduction};
-use kiln_graph::{Builder, Graph, NodeId, Var, ops};
+use kiln_graph::{Builder, Graph, NodeId, Var, copy_results, merge, ops, sweep};
 use kiln_loops::{Fold, Index};
 use kiln_tensor::DType;
 
@@ -53,28 +53,21 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
     for id in graph.ids() {
         new.push(match recognise(&graph, id, &kept, notes) {
             Some(plan) => {
-                b.locate(locations(&graph, id));
+                let product = graph.operands(id)[0];
+                let taken = rewrite::between(&graph, id, &[plan.left.source, plan.right.source]);
+                let taken = taken.iter().chain([&product]).map(|&id| &graph[id].locations);
+                b.locate(merge([&graph[id].locations].into_iter().chain(taken)));
                 plan.build(&b, &graph, id, &new, &mut arranged)
             }
             None => {
                 let operands: Vec<NodeId> =
                     graph.operands(id).iter().map(|o| new[o.index()]).collect();
-                let at = graph[id].locations.clone();
-                b.modify(|g| rewrite::copy(&graph, id, g, &operands, at))?
+                b.modify(|g| g.append(graph[id].clone(), &operands))
             }
         });
     }
-    b.modify(|g| rewrite::copy_results(&graph, g, |id| new[id.index()]));
-    rewrite::sweep(&b.finish()?)
-}
-
-/// The places the sum and its product come from.
-fn locations(graph: &Graph, sum: NodeId) -> std::sync::Arc<[kiln_graph::Location]> {
-    let mut all = graph[sum].locations.to_vec();
-    all.extend_from_slice(&graph[graph.operands(sum)[0]].locations);
-    all.sort_unstable();
-    all.dedup();
-    all.into()
+    b.modify(|g| copy_results(&graph, g, |id| new[id.index()]));
+    Ok(sweep(b.finish()?))
 }
 
 /// Factors that were arranged before: what of, the axes summed, the order of the others, and the sizes.
@@ -352,7 +345,9 @@ impl Plan {
         let sizes: Vec<usize> = groups.iter().map(size).collect();
         let key = (x.id(), alone, order, sizes);
         if let Some(&id) = known.get(&key) {
-            return x.builder().var(id);
+            let b = x.builder();
+            b.modify(|g| g.locate(id, &b.locations()));
+            return b.var(id);
         }
         let (_, alone, order, sizes) = &key;
         let arranged = x.sum(alone).transpose(order).reshape(sizes);

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use kiln_graph::{Attr, Attrs, Graph, Location, NodeId};
+use kiln_graph::{Attr, Attrs, Graph, NodeId, copy_results, merge};
 use kiln_tensor::{Data, Tensor};
 
 use crate::pass::{Notes, Pass, PassError};
@@ -17,9 +17,6 @@ use crate::rewrite;
 /// See the module.
 pub static PASS: Pass<Graph> = Pass { name: "cse", doc: "compute equal values once", run };
 
-/// A node that stands for many keeps at most this many source locations.
-const MAX_LOCATIONS: usize = 16;
-
 fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
     if rewrite::has_grad(&graph, notes) {
         return Ok(graph);
@@ -27,7 +24,8 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
     // For each node the first that computes the same.
     let mut first: Vec<NodeId> = Vec::with_capacity(graph.len());
     let mut known: HashMap<u64, Vec<NodeId>> = HashMap::new();
-    let mut locations: HashMap<NodeId, Vec<Location>> = HashMap::new();
+    // For each first the nodes it stands for.
+    let mut others: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
     for id in graph.ids() {
         let operands: Vec<NodeId> = graph.operands(id).iter().map(|o| first[o.index()]).collect();
         let same = known.entry(hash(&graph, id, &operands)).or_default();
@@ -39,11 +37,7 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
         });
         match earlier {
             Some(earlier) => {
-                let list = locations.entry(earlier).or_default();
-                list.extend(graph[id].locations.iter().cloned());
-                if list.len() > 2 * MAX_LOCATIONS {
-                    shorten(list);
-                }
+                others.entry(earlier).or_default().push(id);
                 first.push(earlier);
             }
             None => {
@@ -60,24 +54,15 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
             continue;
         }
         let operands: Vec<NodeId> = graph.operands(id).iter().map(|o| new[o.index()]).collect();
-        let at = match locations.remove(&id) {
-            Some(mut list) => {
-                list.extend(graph[id].locations.iter().cloned());
-                shorten(&mut list);
-                Arc::from(list)
-            }
-            None => graph[id].locations.clone(),
-        };
-        new[id.index()] = rewrite::copy(&graph, id, &mut merged, &operands, at)?;
+        let mut node = graph[id].clone();
+        if let Some(others) = others.get(&id) {
+            let all = others.iter().map(|&other| &graph[other].locations);
+            node.locations = merge(all.chain([&graph[id].locations]));
+        }
+        new[id.index()] = merged.append(node, &operands);
     }
-    rewrite::copy_results(&graph, &mut merged, |id| new[id.index()]);
+    copy_results(&graph, &mut merged, |id| new[id.index()]);
     Ok(merged)
-}
-
-fn shorten(list: &mut Vec<Location>) {
-    list.sort_unstable();
-    list.dedup();
-    list.truncate(MAX_LOCATIONS);
 }
 
 /// The same for nodes that compute the same; equal in every process.
@@ -110,15 +95,16 @@ fn hash(graph: &Graph, id: NodeId, operands: &[NodeId]) -> u64 {
 
 /// Equal bit for bit: a NaN equals itself, 0 is not -0.
 pub(crate) fn identical(a: &Attrs, b: &Attrs) -> bool {
-    a.iter().count() == b.iter().count()
-        && a.iter().zip(b.iter()).all(|((a_name, a), (b_name, b))| {
-            a_name == b_name
-                && match (a, b) {
-                    (Attr::Float(a), Attr::Float(b)) => a.to_bits() == b.to_bits(),
-                    (Attr::Tensor(a), Attr::Tensor(b)) => Arc::ptr_eq(a, b) || same_bits(a, b),
-                    _ => a == b,
-                }
-        })
+    a.same_memory(b)
+        || a.iter().count() == b.iter().count()
+            && a.iter().zip(b.iter()).all(|((a_name, a), (b_name, b))| {
+                a_name == b_name
+                    && match (a, b) {
+                        (Attr::Float(a), Attr::Float(b)) => a.to_bits() == b.to_bits(),
+                        (Attr::Tensor(a), Attr::Tensor(b)) => Arc::ptr_eq(a, b) || same_bits(a, b),
+                        _ => a == b,
+                    }
+            })
 }
 
 fn same_bits(a: &Tensor, b: &Tensor) -> bool {
@@ -133,7 +119,7 @@ fn same_bits(a: &Tensor, b: &Tensor) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use kiln_graph::Builder;
+    use kiln_graph::{Builder, Location};
     use kiln_tensor::DType;
 
     use super::*;

@@ -50,10 +50,12 @@ impl Folder {
 
     fn evaluate(&mut self, graph: &Graph, id: NodeId) -> Option<Tensor> {
         let node = &graph[id];
-        let operands = graph.operands(id);
         let known = |o: &NodeId| graph[*o].op == &ops::CONSTANT;
-        let declined = [&ops::RANDOM, &ops::BROADCAST].contains(&node.op);
-        if declined || operands.is_empty() || !operands.iter().all(known) {
+        if [&ops::RANDOM, &ops::BROADCAST].contains(&node.op) {
+            return None;
+        }
+        let operands = graph.operands(id);
+        if operands.is_empty() || !operands.iter().all(known) {
             return None;
         }
         let bytes = |ty: &Type| ty.shape.bytes(ty.dtype);
@@ -89,10 +91,12 @@ impl Folder {
     }
 }
 
-/// The value in an element type.
+/// The value in an element type. Every NaN becomes the usual one: the sign and payload of a computed
+/// NaN are the processor's, and dumps are the same everywhere.
 fn round(value: &Value, dtype: DType) -> Option<Tensor> {
+    let f32 = |&x: &f64| if x.is_nan() { f32::NAN } else { x as f32 };
     let data = match dtype {
-        DType::F32 => Data::F32(value.data.iter().map(|&x| x as f32).collect()),
+        DType::F32 => Data::F32(value.data.iter().map(f32).collect()),
         DType::I32 => Data::I32(value.data.iter().map(|&x| x as i32).collect()),
         DType::Bool => Data::Bool(value.data.iter().map(|&x| x != 0.0).collect()),
     };
@@ -121,6 +125,22 @@ mod tests {
         assert_eq!(constant(&g, 0), &Data::F32(vec![(a * b + c) / b]));
         assert_eq!(constant(&g, 1), &Data::F32(vec![((a - c) * (a - c)).sqrt()]));
         assert_eq!(g.len(), 2);
+    }
+
+    #[test]
+    fn computed_nans_are_the_usual_one() {
+        let (g, _) = after(
+            &PASS,
+            graph(|b| {
+                let (zero, inf) = (b.scalar(0.0), b.scalar(f32::INFINITY));
+                let odd = b.scalar(f32::from_bits(0xFFC0_0123));
+                vec![zero / zero, inf - inf, -(inf * zero), odd + 1.0, odd.reshape(&[1])]
+            }),
+        );
+        for output in 0..5 {
+            let Data::F32(values) = constant(&g, output) else { panic!("numbers") };
+            assert_eq!(values[0].to_bits(), f32::NAN.to_bits(), "{output}");
+        }
     }
 
     #[test]

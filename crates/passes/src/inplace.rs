@@ -51,7 +51,7 @@ pub(crate) fn touched(kernel: &Kernel) -> (Vec<BufferId>, Vec<BufferId>) {
         }
     };
     walk::each(&kernel.body, &mut |stmt| {
-        walk::reads(stmt).into_iter().for_each(|m| note(m, &mut reads));
+        walk::reads(stmt).for_each(|m| note(m, &mut reads));
         walk::writes(stmt).into_iter().for_each(|m| note(m, &mut writes));
     });
     (reads, writes)
@@ -138,7 +138,7 @@ fn may_overwrite(kernel: &Kernel, result: BufferId, old: BufferId) -> bool {
         Stmt::Store(mem, ..) => legal &= *mem != old,
         Stmt::Let(..) | Stmt::For(_) | Stmt::Mut(..) | Stmt::Set(..) | Stmt::Accumulate(..) => {}
         other => {
-            legal &= !walk::reads(other).contains(&old);
+            legal &= walk::reads(other).all(|m| m != old);
             legal &= walk::writes(other).is_none_or(|m| m != old && m != result);
         }
     });

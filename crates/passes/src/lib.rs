@@ -10,6 +10,7 @@ pub mod fuse;
 pub mod inplace;
 pub mod layout;
 mod lower;
+mod occupied;
 pub mod parallel;
 pub mod pass;
 pub mod plan;

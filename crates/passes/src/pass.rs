@@ -80,6 +80,8 @@ pub struct Notes {
     pub remarks: Vec<Remark>,
     /// The passes that have run, in order.
     pub report: Vec<PassReport>,
+    /// Wall time of all verification.
+    pub verification: Duration,
     pass: &'static str,
 }
 
@@ -106,7 +108,7 @@ impl Notes {
             pass: self.pass,
             node: kernel.name.clone(),
             reason: reason.into(),
-            location: None,
+            location: kernel.locations.first().cloned(),
         });
     }
 }
@@ -190,7 +192,10 @@ pub fn run<T: Ir>(
         ir = (pass.run)(ir, notes).map_err(|e| PassError { pass: pass.name, ..e })?;
         let time = start.elapsed();
         notes.report.push(PassReport { pass: pass.name, before, after: ir.size(), time });
-        ir.verify().map_err(|message| PassError {
+        let start = Instant::now();
+        let verified = ir.verify();
+        notes.verification += start.elapsed();
+        verified.map_err(|message| PassError {
             pass: pass.name,
             defect: true,
             message: format!("left something malformed: {message}"),

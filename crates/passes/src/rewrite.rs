@@ -1,8 +1,8 @@
 //! Building a changed graph out of an old one: graphs are append-only.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
-use kiln_graph::{Builder, Graph, GraphError, Location, NodeId, Update, ops};
+use kiln_graph::{Builder, Graph, NodeId, copy_results, merge, ops, sweep};
 
 use crate::pass::{Notes, PassError};
 
@@ -15,33 +15,6 @@ pub(crate) fn has_grad(graph: &Graph, notes: &mut Notes) -> bool {
         notes.remark(graph, grad, "declined: autodiff has not run yet");
     }
     grad.is_some()
-}
-
-/// Appends a copy of node `id` of `from`, placement and axis order included, on new operands.
-pub(crate) fn copy(
-    from: &Graph,
-    id: NodeId,
-    to: &mut Graph,
-    operands: &[NodeId],
-    locations: Arc<[Location]>,
-) -> Result<NodeId, GraphError> {
-    let node = &from[id];
-    let new = to.add(node.op, node.attrs.clone(), operands, locations)?;
-    to.place(new, node.placement);
-    to.order(new, node.order.clone());
-    Ok(new)
-}
-
-/// Gives `to` the outputs and updates of `from`, in order; `map` says what became of a node.
-pub(crate) fn copy_results(from: &Graph, to: &mut Graph, map: impl Fn(NodeId) -> NodeId) {
-    to.outputs = from.outputs.iter().map(|(name, id)| (name.clone(), map(*id))).collect();
-    to.updates =
-        from.updates.iter().map(|u| Update { input: map(u.input), value: map(u.value) }).collect();
-}
-
-/// The graph without the nodes that no result needs.
-pub(crate) fn sweep(graph: &Graph) -> Result<Graph, PassError> {
-    Ok(kiln_graph::rebuild(graph, |_, _, _, _| None)?)
 }
 
 /// What a rewriting step may do with a node: give the node that stands for it, which is of the
@@ -61,12 +34,12 @@ pub(crate) fn rewrite(graph: &Graph, step: &mut Step<'_>) -> Result<Graph, PassE
     for id in graph.ids() {
         let operands: Vec<NodeId> = graph.operands(id).iter().map(|o| new[o.index()]).collect();
         b.locate(graph[id].locations.clone());
-        let start = b.modify(|g| copy(graph, id, g, &operands, b.locations()))?;
+        let start = b.modify(|g| g.append(graph[id].clone(), &operands));
         settle(&b, &mut stands, step)?;
         new.push(resolve(&stands, start));
     }
     b.modify(|g| copy_results(graph, g, |id| new[id.index()]));
-    sweep(&b.finish()?)
+    Ok(sweep(b.finish()?))
 }
 
 /// Rewrites the nodes that `stands` does not know yet.
@@ -78,23 +51,62 @@ fn settle(b: &Builder, stands: &mut Vec<NodeId>, step: &mut Step<'_>) -> Result<
         let settled: Vec<NodeId> = operands.iter().map(|&o| resolve(stands, o)).collect();
         stands.push(id);
         if settled != operands {
-            let (op, attrs) = b.inspect(|g| (g[id].op, g[id].attrs.clone()));
-            stands[id.index()] = b.modify(|g| g.add(op, attrs, &settled, b.locations()))?;
+            let node = b.inspect(|g| g[id].clone());
+            stands[id.index()] = b.modify(|g| g.append(node, &settled));
             continue;
         }
         steps += 1;
         if steps > MAX_STEPS {
             return Err(PassError::defect("rewriting does not end"));
         }
+        let known = b.inspect(Graph::len);
         if let Some(other) = step(b, id) {
-            let (was, is) = b.inspect(|g| (g[id].ty.clone(), g[other].ty.clone()));
-            if was != is {
+            if b.inspect(|g| g[id].ty != g[other].ty) {
+                let (was, is) = (b.var(id).ty(), b.var(other).ty());
                 return Err(PassError::defect(format!("rewrote a value of {was} to one of {is}")));
             }
+            // What is made of the node comes from where the node and all it took in come from.
+            let (first, made) = (known, b.inspect(Graph::len));
+            let at = b.inspect(|g| {
+                let read: Vec<NodeId> = match first == made {
+                    true => vec![other],
+                    false => (first..made).flat_map(|n| g.operands(NodeId::new(n))).collect(),
+                };
+                let taken = match read.is_empty() {
+                    true => g.operands(id), // they were constants
+                    false => between(g, id, &read),
+                };
+                merge(taken.iter().chain([&id]).map(|&n| &g[n].locations))
+            });
+            b.modify(|g| {
+                let new = (first..made).map(NodeId::new);
+                new.chain([other]).for_each(|n| g.locate(n, &at));
+            });
             stands[id.index()] = other;
         }
     }
     Ok(())
+}
+
+/// The nodes that `root` takes in when it becomes a function of the nodes it is to `read`: those
+/// on the way from it to them, as far as they are near.
+pub(crate) fn between(graph: &Graph, root: NodeId, read: &[NodeId]) -> Vec<NodeId> {
+    /// Rules look at few nodes.
+    const REACH: usize = 64;
+    let mut near = BTreeSet::new();
+    let mut open = graph.operands(root);
+    while let Some(id) = open.pop().filter(|_| near.len() < REACH) {
+        if !read.contains(&id) && near.insert(id) {
+            open.extend(graph.operands(id));
+        }
+    }
+    let mut taken = Vec::new();
+    for id in near {
+        if graph.operands(id).iter().any(|o| read.contains(o) || taken.contains(o)) {
+            taken.push(id);
+        }
+    }
+    taken
 }
 
 /// The node at the end of the chain. A step only ever gives a new node or one that stands for

@@ -75,7 +75,6 @@ impl Rules {
 
     /// What the first rule that matches makes of the node.
     fn apply(&self, b: &Builder, id: NodeId) -> Option<NodeId> {
-        let ty = b.inspect(|g| g[id].ty.clone());
         let named = self.by_op.get(b.inspect(|g| g[id].op.name)).map_or(&[][..], |list| list);
         named.iter().chain(&self.any).find_map(|compiled| {
             let new = match (&compiled.rule.rewrite, &compiled.left) {
@@ -93,7 +92,8 @@ impl Rules {
                 (Rewrite::Pattern { .. }, None) => return None,
             };
             // A variable of rank 0 stands for an array only beside one.
-            (new.id() != id && new.ty() == ty).then(|| new.id())
+            let same = new.id() != id && b.inspect(|g| g[new.id()].ty == g[id].ty);
+            same.then(|| new.id())
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use kiln_loops::{Affine, For, Index, Inst, Mem, Reg, Stmt, Var, operands};
+use kiln_loops::{Affine, For, Index, Inst, Mem, Reg, Stmt, Var, accesses, operands};
 
 /// Calls `f` with every statement, outer before inner, in order.
 pub fn each<'s>(body: &'s [Stmt], f: &mut impl FnMut(&'s Stmt)) {
@@ -60,31 +60,18 @@ pub fn bounds_use(body: &[Stmt], var: Var) -> bool {
 
 /// The memory a statement itself writes.
 pub fn writes(stmt: &Stmt) -> Option<Mem> {
-    match stmt {
-        Stmt::Store(mem, ..) => Some(*mem),
-        Stmt::Block(block) => Some(block.dst.0),
-        Stmt::Contract(c) => Some(c.c.0),
-        Stmt::Pack(p) => Some(p.dst.0),
-        _ => None,
-    }
+    accesses(stmt).find(|a| a.write).map(|a| a.mem)
 }
 
 /// The memory a statement itself reads.
-pub fn reads(stmt: &Stmt) -> Vec<Mem> {
-    match stmt {
-        Stmt::Let(_, Inst::Load(mem, _)) => vec![*mem],
-        Stmt::Block(block) => vec![block.src.0],
-        Stmt::Contract(c) if c.accumulate => vec![c.a.0, c.b.0, c.c.0],
-        Stmt::Contract(c) => vec![c.a.0, c.b.0],
-        Stmt::Pack(p) => vec![p.src.0],
-        _ => Vec::new(),
-    }
+pub fn reads(stmt: &Stmt) -> impl Iterator<Item = Mem> {
+    accesses(stmt).filter(|a| !a.write).map(|a| a.mem)
 }
 
 /// The registers a statement itself reads.
 pub fn uses(stmt: &Stmt) -> Vec<Reg> {
     match stmt {
-        Stmt::Let(_, inst) => operands(inst),
+        Stmt::Let(_, inst) => operands(inst).collect(),
         Stmt::Mut(_, init) => vec![*init],
         Stmt::Set(_, value) => vec![*value],
         Stmt::Accumulate(dst, _, value) => vec![*dst, *value],

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use kiln_loops::Location;
 use kiln_tensor::{DType, Data, Shape, Tensor, nearest};
 
 use super::TextError;
 use super::cursor::{Cursor, shorten};
 use crate::attrs::{Attr, AttrKind, Attrs};
-use crate::graph::{Graph, Location, NodeId, Placement, Type, Update};
+use crate::graph::{Graph, NodeId, Placement, Type, Update};
 use crate::op::OpDef;
 use crate::ops;
 

@@ -218,7 +218,7 @@ impl Emitter<'_, '_> {
                         (!changes.defined.contains(r) || self.hoisted.contains(r))
                             && !changes.assigned.contains(r)
                     };
-                    if stays && operands(inst).iter().all(known) {
+                    if stays && operands(inst).all(|r| known(&r)) {
                         self.define(*reg, inst);
                         self.hoisted.insert(*reg);
                         hoisted.push(*reg);

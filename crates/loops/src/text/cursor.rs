@@ -1,5 +1,8 @@
 //! Names, numbers and lists: what statements are made of.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use kiln_tensor::DType;
 
 use super::ParseError;
@@ -14,11 +17,13 @@ pub(crate) struct Parser<'a> {
     /// The next token and its line.
     pub token: Token<'a>,
     line: usize,
+    files: BTreeSet<Arc<str>>,
 }
 
 impl<'a> Parser<'a> {
     pub fn new(text: &'a str) -> Result<Parser<'a>> {
-        let mut parser = Parser { lexer: Lexer::new(text), token: Token::End, line: 1 };
+        let (lexer, files) = (Lexer::new(text), BTreeSet::new());
+        let mut parser = Parser { lexer, token: Token::End, line: 1, files };
         parser.advance()?;
         Ok(parser)
     }
@@ -85,6 +90,25 @@ impl<'a> Parser<'a> {
             }
             _ => self.expected("a quoted name"),
         }
+    }
+
+    /// A quoted name of a file; equal ones share memory.
+    pub fn file(&mut self) -> Result<Arc<str>> {
+        let name = self.name()?;
+        Ok(match self.files.get(name.as_str()) {
+            Some(file) => file.clone(),
+            None => {
+                let file: Arc<str> = name.into();
+                self.files.insert(file.clone());
+                file
+            }
+        })
+    }
+
+    /// A number of 32 bits.
+    pub fn count(&mut self) -> Result<u32> {
+        let n = self.magnitude()?;
+        u32::try_from(n).or_else(|_| self.fail("the number does not fit 32 bits"))
     }
 
     pub fn size(&mut self) -> Result<usize> {

@@ -5,6 +5,7 @@ use kiln_tensor::{DType, Data, Shape, Tensor};
 use super::cursor::{Parser, Result, clip};
 use super::lex::Token;
 use crate::ir::*;
+use crate::location::Location;
 use crate::verify::MAX_DEPTH;
 
 /// Why a text is not a program.
@@ -89,6 +90,10 @@ impl Parser<'_> {
     fn kernel(&mut self) -> Result<Kernel> {
         let name = self.name()?;
         let args = self.list("(", ")", Self::buffer_id)?;
+        let mut locations = Vec::new();
+        while self.eat("@")? {
+            locations.push(self.location()?);
+        }
         self.mark("{")?;
         let mut locals = Vec::new();
         while self.eat_word("local")? {
@@ -101,7 +106,16 @@ impl Parser<'_> {
             locals.push(Local { dtype, elements: self.size()? });
             self.mark("]")?;
         }
-        Ok(Kernel { name, args, locals, body: self.body(0)? })
+        Ok(Kernel { name, args, locations: locations.into(), locals, body: self.body(0)? })
+    }
+
+    /// `"net.kiln":3:18`.
+    fn location(&mut self) -> Result<Location> {
+        let file = self.file()?;
+        self.mark(":")?;
+        let line = self.count()?;
+        self.mark(":")?;
+        Ok(Location { file, line, column: self.count()? })
     }
 
     /// Statements and the closing brace.

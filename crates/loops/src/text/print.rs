@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter, Write as _};
 use kiln_tensor::{Data, Tensor};
 
 use crate::ir::*;
+use crate::location::Location;
 
 impl Display for BufferId {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -287,7 +288,11 @@ pub(crate) fn lines(body: &[Stmt], depth: usize, out: &mut String) {
 impl Display for Kernel {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let args = self.args.iter().map(BufferId::to_string).collect::<Vec<_>>().join(", ");
-        writeln!(f, "  kernel {}({args}) {{", quoted(&self.name))?;
+        write!(f, "  kernel {}({args})", quoted(&self.name))?;
+        for Location { file, line, column } in &*self.locations {
+            write!(f, " @{}:{line}:{column}", quoted(file))?;
+        }
+        f.write_str(" {\n")?;
         for (i, local) in self.locals.iter().enumerate() {
             writeln!(f, "    local l{i}: {}[{}]", local.dtype, local.elements)?;
         }

@@ -1,6 +1,6 @@
 //! One kernel: names, types, loops, bounds and races.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use kiln_tensor::{DType, MAX_BYTES};
 
@@ -8,19 +8,51 @@ use super::range::{Counters, Linear, Slot};
 use super::{MAX_DEPTH, MAX_EXTENT, MAX_NAMES, MAX_PAIRS, Result, VerifyError, fail, race, types};
 use crate::ir::*;
 
-/// Checks one kernel; `written` holds, for each buffer, whether it has been written so far.
-pub(super) fn verify(program: &Program, kernel: &Kernel, written: &mut [bool]) -> Result<()> {
-    let mut args = Vec::new();
-    let mut seen = BTreeSet::new();
+/// Checks the list of arguments.
+pub(super) fn arguments(program: &Program, kernel: &Kernel) -> Result<()> {
+    let mut seen = HashSet::new();
     for &id in &kernel.args {
-        let Some(buffer) = program.buffers.get(id.0 as usize) else {
+        if program.buffers.get(id.0 as usize).is_none() {
             return fail("arguments", format!("there is no buffer {id}"));
-        };
+        }
         if !seen.insert(id) {
             return fail("arguments", format!("{id} is given twice"));
         }
-        args.push(buffer);
     }
+    Ok(())
+}
+
+/// Checks that a kernel reads nothing before something wrote it: `touches` are its own, `written`
+/// holds, for each buffer, whether it has been written so far.
+pub(super) fn order(
+    program: &Program,
+    kernel: &Kernel,
+    touches: &[Touch<'_>],
+    written: &mut [bool],
+) -> Result<()> {
+    for touch in touches {
+        let id = kernel.args[touch.arg as usize];
+        let written = &mut written[id.0 as usize];
+        *written |= touch.write;
+        if !*written {
+            let name = &program.buffer(id).name;
+            return fail(touch.stmt, format!("{id} ({name}) is read before anything wrote it"));
+        }
+    }
+    Ok(())
+}
+
+/// An argument that a statement touches.
+pub(super) struct Touch<'p> {
+    arg: u32,
+    write: bool,
+    stmt: &'p Stmt,
+}
+
+/// Checks one kernel but for what [`order`] does; what it touches, in order: of each argument the
+/// first read and the first write.
+pub(super) fn verify<'p>(program: &'p Program, kernel: &'p Kernel) -> Result<Vec<Touch<'p>>> {
+    let args: Vec<&Buffer> = kernel.args.iter().map(|&id| program.buffer(id)).collect();
     for (i, local) in kernel.locals.iter().enumerate() {
         if local.elements > MAX_BYTES / 4 {
             return fail(format!("local l{i}"), "it is too large");
@@ -39,17 +71,16 @@ pub(super) fn verify(program: &Program, kernel: &Kernel, written: &mut [bool]) -
         only: kernel.body.len() == 1,
     };
     verifier.body(&kernel.body)?;
-    for access in &verifier.accesses {
-        let Mem::Arg(arg) = access.mem else { continue };
-        let id = kernel.args[arg as usize];
-        let written = &mut written[id.0 as usize];
-        *written |= access.write;
-        if !*written {
-            let name = &program.buffer(id).name;
-            return fail(access.stmt, format!("{id} ({name}) is read before anything wrote it"));
+    let mut seen = HashSet::new();
+    let mut touches = Vec::new();
+    for &Access { mem, write, stmt, .. } in &verifier.accesses {
+        if let Mem::Arg(arg) = mem
+            && seen.insert((arg, write))
+        {
+            touches.push(Touch { arg, write, stmt });
         }
     }
-    Ok(())
+    Ok(touches)
 }
 
 /// What is known of a visible register.

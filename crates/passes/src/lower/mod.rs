@@ -11,10 +11,11 @@ mod place;
 mod pull;
 mod reduce;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use kiln_graph::op::Lower;
-use kiln_graph::{Graph, InputKind, NodeId, Placement};
+use kiln_graph::{Graph, InputKind, Location, MAX_LOCATIONS, NodeId, Placement, merge};
 use kiln_loops::{Buffer, BufferId, BufferKind, Builder, Index, Kernel, Program, Var};
 use kiln_tensor::{DType, Shape};
 
@@ -27,7 +28,7 @@ use crate::views::resolve;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LowerError {
     /// A node was left that only earlier passes can remove.
-    #[error("`{0}` cannot be lowered: run the pass that expands it first")]
+    #[error("{0} cannot be lowered: run the pass that expands it first")]
     Never(String),
     /// A value has no elements.
     #[error("nothing to compute: {0} has an axis of size 0")]
@@ -43,7 +44,7 @@ pub enum LowerError {
 /// If the graph holds operators that earlier passes expand.
 pub fn lower(graph: &Graph) -> Result<Program, LowerError> {
     if let Some(id) = graph.ids().find(|&id| graph[id].ty.shape.contains(&0)) {
-        return Err(LowerError::Empty(format!("{} of type {}", graph[id].op.name, graph[id].ty)));
+        return Err(LowerError::Empty(format!("{} of type {}", describe(graph, id), graph[id].ty)));
     }
     let mut lowering = Lowering {
         graph,
@@ -68,6 +69,15 @@ pub fn lower(graph: &Graph) -> Result<Program, LowerError> {
 
 /// The name of kernels that copy a next value or a result to where it belongs.
 pub(crate) const COPY: &str = "copy";
+
+/// A node's operator and where it comes from, for messages: "`grad` at net.kiln:3:18".
+fn describe(graph: &Graph, id: NodeId) -> String {
+    let node = &graph[id];
+    match node.locations.first() {
+        Some(at) => format!("`{}` at {at}", node.op.name),
+        None => format!("`{}`", node.op.name),
+    }
+}
 
 struct Lowering<'g> {
     graph: &'g Graph,
@@ -95,6 +105,10 @@ impl Lowering<'_> {
                 resolve(graph, o, &index).map(|found| found.0)
             }));
         }
+        let mut outputs: HashMap<NodeId, &str> = HashMap::new();
+        for (name, id) in &graph.outputs {
+            outputs.entry(*id).or_insert(name);
+        }
         for id in graph.ids() {
             let node = &graph[id];
             let named = |name: &str| name.to_owned();
@@ -114,8 +128,8 @@ impl Lowering<'_> {
                 let value = node.attrs.tensor("value").as_ref().clone();
                 (format!("constant.{}", id.index()), BufferKind::Const(value))
             } else if matches!(node.placement, Placement::Kernel(_)) {
-                match graph.outputs.iter().find(|o| o.1 == id) {
-                    Some((name, _)) => (named(name), BufferKind::Output),
+                match outputs.get(&id) {
+                    Some(name) => (named(name), BufferKind::Output),
                     None => (format!("{}.{}", node.op.name, id.index()), BufferKind::Temp),
                 }
             } else {
@@ -146,6 +160,16 @@ impl Lowering<'_> {
 
     /// One kernel, that stores `roots`.
     fn kernel(&mut self, roots: &[NodeId]) -> Result<(), LowerError> {
+        let from = self.program.kernels.len();
+        self.loops_of(roots)?;
+        let locations = locations(self.graph, roots);
+        for kernel in &mut self.program.kernels[from..] {
+            kernel.locations = locations.clone();
+        }
+        Ok(())
+    }
+
+    fn loops_of(&mut self, roots: &[NodeId]) -> Result<(), LowerError> {
         let graph = self.graph;
         let first = roots[0];
         if let Some(anchor) = contract::anchor(graph, roots) {
@@ -157,7 +181,7 @@ impl Lowering<'_> {
             return Ok(());
         }
         let kernel = match graph[first].op.lower {
-            Lower::Never => return Err(LowerError::Never(graph[first].op.name.to_owned())),
+            Lower::Never => return Err(LowerError::Never(describe(graph, first))),
             Lower::Place(..) => self.place(first),
             Lower::Scatter(scatter) => self.scatter(first, scatter),
             _ => {
@@ -184,7 +208,7 @@ impl Lowering<'_> {
                 continue;
             }
             let copy = self.buffer(name.clone(), buffer.dtype, buffer.shape, BufferKind::Output);
-            self.copy(own, copy);
+            self.copy(own, copy, &graph[*id].locations);
         }
         // An input that is another one's next value is put aside before it takes its own.
         let mut updates = Vec::with_capacity(graph.updates.len());
@@ -195,15 +219,16 @@ impl Lowering<'_> {
             if updated.contains(&update.value) && update.value != update.input {
                 let Buffer { name, dtype, shape, .. } = self.program.buffer(next).clone();
                 let old = self.buffer(format!("{name}.old"), dtype, shape, BufferKind::Temp);
-                self.copy(next, old);
+                self.copy(next, old, &graph[update.value].locations);
                 next = old;
             }
-            updates.push((next, self.buffers[update.input.index()].expect("inputs have buffers")));
+            let input = self.buffers[update.input.index()].expect("inputs have buffers");
+            updates.push((next, input, &graph[update.value].locations));
         }
-        updates.into_iter().for_each(|(next, input)| self.copy(next, input));
+        updates.into_iter().for_each(|(next, input, at)| self.copy(next, input, at));
     }
 
-    fn copy(&mut self, from: BufferId, to: BufferId) {
+    fn copy(&mut self, from: BufferId, to: BufferId, locations: &Arc<[Location]>) {
         let Buffer { dtype, ref shape, .. } = *self.program.buffer(from);
         let mut loops = Builder::new();
         let (source, target) = (loops.arg(from, dtype), loops.arg(to, dtype));
@@ -211,7 +236,8 @@ impl Lowering<'_> {
         let x = loops.load(source, i.clone());
         loops.store(target, i, x);
         loops.close();
-        self.program.kernels.push(loops.finish(COPY));
+        let kernel = loops.finish(COPY);
+        self.program.kernels.push(Kernel { locations: locations.clone(), ..kernel });
     }
 }
 
@@ -238,9 +264,8 @@ fn memory_order(graph: &Graph, id: NodeId) -> Vec<usize> {
     }
 }
 
-/// A kernel's name: the operators that compute, in order.
-fn name(graph: &Graph, roots: &[NodeId]) -> String {
-    const LENGTH: usize = 48;
+/// The nodes that a kernel computes.
+fn members(graph: &Graph, roots: &[NodeId]) -> BTreeSet<NodeId> {
     let mut members = BTreeSet::new();
     let mut open = roots.to_vec();
     while let Some(id) = open.pop() {
@@ -249,8 +274,26 @@ fn name(graph: &Graph, roots: &[NodeId]) -> String {
             open.extend(graph.operands(id).into_iter().filter(inline));
         }
     }
+    members
+}
+
+/// Where a kernel comes from: first where what it stores does, then the other places, of nodes
+/// that it computes on the way and perhaps shares with other kernels.
+fn locations(graph: &Graph, roots: &[NodeId]) -> Arc<[Location]> {
+    let own = merge(roots.iter().map(|&id| &graph[id].locations));
+    let all = merge(members(graph, roots).iter().map(|&id| &graph[id].locations));
+    if own.len() == all.len() {
+        return own;
+    }
+    let others = all.iter().filter(|l| !own.contains(l));
+    own.iter().chain(others).take(MAX_LOCATIONS).cloned().collect()
+}
+
+/// A kernel's name: the operators that compute, in order.
+fn name(graph: &Graph, roots: &[NodeId]) -> String {
+    const LENGTH: usize = 48;
     let mut name = String::new();
-    for id in members {
+    for id in members(graph, roots) {
         let node = &graph[id];
         let is_view = matches!(node.op.lower, Lower::View(_) | Lower::Reshape);
         if is_view && !roots.contains(&id) {

@@ -293,7 +293,14 @@ fn pool<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Pool<'b>> {
 
 impl<'b> Pool<'b> {
     /// A result, in the axes of what was given.
-    fn restore(self, e: &mut Elaborator<'_, 'b>, g: &Given<'b>, mut var: Var<'b>) -> Value<'b> {
+    fn restore(
+        self,
+        e: &mut Elaborator<'_, 'b>,
+        g: &Given<'b>,
+        mut var: Var<'b>,
+    ) -> Eval<Value<'b>> {
+        // What stands in for a window that the graph refused has no axes.
+        e.take_graph_error(g.span)?;
         let mut axes = self.x.axes;
         if let Some(at) = axes.iter().position(|a| a.is_empty()) {
             let mut dims = var.shape().to_vec();
@@ -302,7 +309,7 @@ impl<'b> Pool<'b> {
             var = var.reshape(&dims);
         }
         let y = e.tensor(var, axes, g.span);
-        Value::Tensor(e.reorder(&y, &self.given.axes))
+        Ok(Value::Tensor(e.reorder(&y, &self.given.axes)))
     }
 }
 
@@ -311,7 +318,7 @@ fn max_window<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>> 
     let [h, w] = pool.slides;
     let image = padded(e, g, &pool.x, pool.slides, f32::NEG_INFINITY)?;
     let var = image.max_pool([h.taps, w.taps], [h.stride, w.stride], [h.dilation, w.dilation]);
-    Ok(pool.restore(e, g, var))
+    pool.restore(e, g, var)
 }
 
 /// The sum over the number of values in the window; padding counts as values of 0 unless `count_pad` is false, what
@@ -343,5 +350,5 @@ fn mean_window<'b>(e: &mut Elaborator<'_, 'b>, g: &Given<'b>) -> Eval<Value<'b>>
             Err(error) => return e.error(Code::Limit, g.span, error.to_string(), ""),
         }
     };
-    Ok(pool.restore(e, g, var))
+    pool.restore(e, g, var)
 }
