@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use clap::Args;
+use kiln::Profile;
 use kiln_train::peak_rss_bytes;
 use serde_json::json;
 
@@ -16,6 +17,7 @@ use crate::output;
 Examples:
   kiln bench dsl/models/lenet.kiln
   kiln bench dsl/models/lenet.kiln --train --set N=64 --threads 2 --repeat 100 --json
+  kiln bench dsl/models/lenet.kiln --train --profile
 
 Weights are the initial ones; inputs are random numbers in 0..1, whole numbers 0 and 1. Free axes
 that --set does not bind have size 1, the batch of a training step that of the train section.")]
@@ -28,6 +30,9 @@ pub struct Bench {
     /// How many runs are timed
     #[arg(long, value_name = "R", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     repeat: u32,
+    /// What each kernel takes, and which lines of the program it comes from
+    #[arg(long)]
+    profile: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -65,24 +70,50 @@ impl Bench {
             0 => (times[middle - 1] + times[middle]) / 2.0,
             _ => times[middle],
         };
+        // Timed kernels are a little slower, so they have runs of their own.
+        let profile = self.profile.then(|| session.profile(self.repeat)).transpose()?;
         let report = executable.report();
         let compile_ms = report.time.as_secs_f64() * 1e3;
         let peak = peak_rss_bytes();
         if self.json {
-            return output::json(&json!({
+            let mut object = json!({
                 "min_ms": times[0],
                 "median_ms": median,
                 "compile_ms": compile_ms,
                 "arena_bytes": report.memory.arena,
+                "bound_bytes": report.memory.bound,
                 "peak_rss_bytes": peak,
                 "kernels": report.kernels,
-            }));
+            });
+            if let Some(profile) = &profile {
+                object["profile"] = kernels(profile);
+            }
+            return output::json(&object);
         }
+        let profile = profile.map_or(String::new(), |p| format!("{p}\n"));
         output::print(&format!(
-            "{report}\nmin {:.4} ms, median {median:.4} ms of {} runs{}\n",
+            "{report}\n{profile}min {:.4} ms, median {median:.4} ms of {} runs{}\n",
             times[0],
             times.len(),
             peak.map_or(String::new(), |p| format!(", {} of memory", kiln::bytes(p as usize))),
         ))
     }
+}
+
+/// Every kernel, in the order they run.
+fn kernels(profile: &Profile) -> serde_json::Value {
+    let total = profile.total();
+    let kernels = profile.kernels.iter().map(|kernel| {
+        let places = kernel.locations.iter().map(ToString::to_string);
+        json!({
+            "name": kernel.name,
+            "locations": places.collect::<Vec<String>>(),
+            "min_us": kernel.least.as_secs_f64() * 1e6,
+            "share": kernel.share(total),
+            "bytes": kernel.bytes(),
+            "flops": kernel.cost.flops,
+            "functions": kernel.cost.functions,
+        })
+    });
+    kernels.collect()
 }

@@ -50,7 +50,7 @@ enum Stage {
     Fused,
     /// The loop nests after all their passes
     Program,
-    /// Where every buffer lies and how long it lives
+    /// Where every buffer lies and how long it lives, as comments, then the loop nests
     Plan,
     /// Cranelift's intermediate form of every kernel
     Clif,

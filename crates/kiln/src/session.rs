@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Index;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kiln_graph::InputKind;
 use kiln_graph::eval::{Value, evaluate};
@@ -11,7 +12,7 @@ use kiln_loops::{BufferId, BufferKind, Interp, Memory};
 use kiln_tensor::{DType, Data, Shape, Tensor};
 
 use crate::compile::Compiled;
-use crate::{Error, Result};
+use crate::{Error, Profile, Result};
 
 /// The mutable side of an executable: its inputs, weights, states and results.
 #[derive(Debug)]
@@ -152,6 +153,27 @@ impl Session {
                 Ok(())
             }
         }
+    }
+
+    /// Runs so many times, at least once, and gives the least time of each kernel. Only then are
+    /// kernels timed.
+    ///
+    /// # Errors
+    /// If a run fails, or the engine is not machine code.
+    pub fn profile(&mut self, runs: u32) -> Result<Profile> {
+        let State::Jit(session) = &mut self.state else {
+            return Err(Error::input("only machine code can be profiled"));
+        };
+        session.set_profiling(true);
+        let mut least = vec![Duration::MAX; self.compiled.program.kernels.len()];
+        for _ in 0..runs.max(1) {
+            session.run()?;
+            for (least, (_, time)) in least.iter_mut().zip(session.profile()) {
+                *least = time.min(*least);
+            }
+        }
+        session.set_profiling(false);
+        Ok(Profile::new(&self.compiled.program, &least))
     }
 
     /// Sets inputs, runs once, and gives the results.

@@ -88,6 +88,8 @@ fn dumps_have_other_forms() {
     assert!(dot.starts_with("digraph"), "{dot}");
     let plan = kiln(&["dump", LENET, "--train", "--stage", "plan"]).exits(0).stdout;
     assert!(plan.contains("\"conv1.weight\" param") && plan.contains("ratio"), "{plan}");
+    let program = kiln(&["dump", LENET, "--train", "--stage", "program"]).exits(0).stdout;
+    assert!(plan.ends_with(&program) && program.contains("@\"dsl/models/lenet.kiln\":3:"));
     let clif = kiln(&["dump", LENET, "--stage", "clif"]).exits(0).stdout;
     assert!(clif.contains("function "), "{clif}");
 }

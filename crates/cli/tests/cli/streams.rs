@@ -42,10 +42,24 @@ fn json_is_all_that_standard_output_gets() {
 
     for train in [&[][..], &["--train", "--set", "batch=2"]] {
         let run = kiln(&[&["bench", DIGITS, "--repeat", "3", "--json"], train].concat()).exits(0);
-        let expected =
-            ["min_ms", "median_ms", "compile_ms", "arena_bytes", "peak_rss_bytes", "kernels"];
+        let mut expected = vec!["min_ms", "median_ms", "compile_ms", "arena_bytes", "bound_bytes"];
+        expected.extend(["peak_rss_bytes", "kernels"]);
         assert_eq!(keys(&run.stdout), names(&expected));
         assert_eq!(run.stderr, "");
+
+        let bench = [&["bench", DIGITS, "--repeat", "2", "--profile"], train].concat();
+        let run = kiln(&[&bench[..], &["--json"]].concat()).exits(0);
+        let result: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
+        let kernels = result["profile"].as_array().expect("a list");
+        assert_eq!(result["kernels"], kernels.len());
+        for kernel in kernels {
+            let at = kernel["locations"][0].as_str().expect("a place");
+            assert!(at.starts_with("dsl/models/digits.kiln:"), "{kernel}");
+        }
+        let share: f64 = kernels.iter().filter_map(|k| k["share"].as_f64()).sum();
+        assert!((share - 1.0).abs() < 1e-6, "{share}");
+        let run = kiln(&bench).exits(0);
+        assert!(run.stdout.contains("conv") && run.stdout.contains(" dsl/models/digits.kiln:3:"));
     }
 
     let run = kiln(&["weights", "dsl/models/lenet.kiln", "--json"]).exits(0);
