@@ -13,13 +13,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kiln_lang::lex::{Kind as Word, Lexer};
-use kiln_lang::{FileId, Kind, Module, Options};
-use kiln_passes::{GRAPH_PASSES, Notes, PROGRAM_PASSES};
+use kiln_lang::{Code, Diagnostic, Diagnostics, FileId, Kind, Module, Options};
+use kiln_passes::{GRAPH_PASSES, PROGRAM_PASSES};
 
 use runner::case::{Case, ENDINGS, difference};
-use runner::mutate::{Random, mutate};
-use runner::pipeline::{self, Failure, graph_text, program_text};
-use runner::{documents, files, read, root};
+use runner::mutate::{Random, misspelt, mutate, without_bracket};
+use runner::pipeline::{self, Failure};
+use runner::{documents, files, models, read, root};
 
 /// Cases name their files relative to the repository.
 fn enter_root() {
@@ -171,53 +171,99 @@ fn every_model_goes_through_every_stage_as_text() {
         let model = module.model(None).unwrap_or_else(|e| panic!("{e}"));
         let axes = model.free_axes();
         let options = axes.iter().fold(small(&name), |o, axis| o.bind(axis, 2));
+        let printed = kiln_lang::print::print(module.ast());
+        let again = Module::parse(&printed, &name).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(kiln_lang::print::print(again.ast()), printed, "{name} prints differently");
         for kind in [Kind::Inference, Kind::Training, Kind::Validation, Kind::Init] {
-            let checked = |result: Result<String, Failure>, stage: &str| {
-                result.unwrap_or_else(|e| panic!("{name} {kind:?} after {stage}: {}", e.text));
-            };
-            let failed = |e: &dyn std::fmt::Display| -> ! { panic!("{name} {kind:?}: {e}") };
-            let graph = model.elaborate(kind, &options).unwrap_or_else(|e| failed(&e)).graph;
-            checked(graph_text(&graph), "elaboration");
-            let mut notes = Notes::default();
-            let graph = kiln_passes::run(GRAPH_PASSES, graph, &mut notes, &mut |pass, graph| {
-                checked(graph_text(graph), pass);
-            });
-            let graph = graph.unwrap_or_else(|e| failed(&e));
-            let program = kiln_passes::lower(&graph).unwrap_or_else(|e| failed(&e));
-            checked(program_text(&program), "lowering");
-            let mut observe = |pass: &'static str, program: &_| {
-                checked(program_text(program), pass);
-            };
-            let program = kiln_passes::run(PROGRAM_PASSES, program, &mut notes, &mut observe);
-            let program = program.unwrap_or_else(|e| failed(&e));
-            kiln_loops::check_plan(&program).unwrap_or_else(|e| failed(&e));
+            models::walk(&model, kind, &options).unwrap_or_else(|e| panic!("{name} {kind:?}: {e}"));
         }
     }
 }
 
+/// What damage is done to: the models, and what cases elaborate.
+fn samples() -> Vec<String> {
+    let models = files(&root().join("dsl/models"), &["kiln"]);
+    let mut texts: Vec<String> = models.iter().map(|path| read(path)).collect();
+    texts.extend(cases().into_iter().filter_map(|case| {
+        let whole = !case.error && case.step("elaborate").is_some();
+        (whole && case.input.contains("model ")).then_some(case.input)
+    }));
+    texts
+}
+
+/// Parses and elaborates a text as far as it goes, which must not take long.
+fn answer(text: &str) -> Result<(), Diagnostics> {
+    let start = Instant::now();
+    let result = Module::parse(text, "damaged.kiln").and_then(|module| {
+        let model = module.model(None)?;
+        let axes = model.free_axes();
+        let options = axes.iter().fold(Options::default(), |o, axis| o.bind(axis, 2));
+        model.elaborate(Kind::Inference, &options)?;
+        if model.training(&options)?.is_some() {
+            model.elaborate(Kind::Training, &options)?;
+        }
+        Ok(())
+    });
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?} for\n{text:.4000}", start.elapsed());
+    if let Err(diagnostics) = &result {
+        pipeline::is_good(diagnostics)
+            .unwrap_or_else(|e| panic!("{e}:\n{diagnostics}\n{text:.4000}"));
+    }
+    result
+}
+
 #[test]
 fn damaged_models_are_answered_with_good_errors() {
-    const MUTANTS: usize = 200;
-    let models: Vec<String> =
-        files(&root().join("dsl/models"), &["kiln"]).iter().map(|path| read(path)).collect();
+    const MUTANTS: usize = 300;
+    let samples = samples();
     let (mut random, mut refused) = (Random(1), 0);
     for at in 0..MUTANTS {
-        let text = mutate(&models[at % models.len()], &mut random);
-        let start = Instant::now();
-        let result = Module::parse(&text, "damaged.kiln").and_then(|module| {
-            let model = module.model(None)?;
-            model.elaborate(Kind::Inference, &Options::default().bind("N", 2))?;
-            model.elaborate(Kind::Training, &Options::default().bind("N", 2))
-        });
-        let shown: String = text.chars().take(4000).collect();
-        assert!(start.elapsed() < Duration::from_secs(2), "{:?} for\n{shown}", start.elapsed());
-        if let Err(diagnostics) = result {
-            refused += 1;
-            pipeline::is_good(&diagnostics)
-                .unwrap_or_else(|e| panic!("{e}:\n{diagnostics}\n{shown}"));
-        }
+        refused += usize::from(answer(&mutate(&samples[at % samples.len()], &mut random)).is_err());
     }
     assert!(refused > MUTANTS / 2, "only {refused} of {MUTANTS} were refused");
+}
+
+#[test]
+fn a_missing_bracket_is_reported_at_a_bracket() {
+    let (mut random, samples) = (Random(2), samples());
+    for text in samples.iter().cycle().take(200) {
+        let Some(text) = without_bracket(text, &mut random) else { continue };
+        let Err(diagnostics) = answer(&text) else { panic!("is not refused:\n{text}") };
+        let at_bracket = |d: &Diagnostic| {
+            let span = d.labels[0].0;
+            let at = &text[span.start as usize..span.end as usize];
+            d.code == Code::Syntax && at.starts_with(['(', ')', '[', ']', '{', '}'])
+        };
+        assert!(diagnostics.list().iter().any(at_bracket), "{diagnostics}");
+    }
+}
+
+#[test]
+fn a_misspelt_name_is_answered_with_the_nearest() {
+    let (mut random, samples, mut helped) = (Random(3), samples(), 0);
+    for text in samples.iter().cycle().take(300) {
+        let Some((text, right, wrong)) = misspelt(text, &mut random) else { continue };
+        let Err(diagnostics) = answer(&text) else { continue };
+        // Where a definition is misspelt its uses are answered with what it is called now.
+        let named = |d: &Diagnostic, name: &str| {
+            d.help.as_ref().is_some_and(|help| help.contains(&format!("`{name}`")))
+        };
+        let about = |d: &&Diagnostic| d.message.contains(&format!("`{wrong}`"));
+        if let Some(d) = diagnostics.list().iter().find(about).filter(|d| d.code == Code::Name) {
+            assert!(named(d, &right), "{wrong} for {right}:\n{diagnostics}");
+            helped += 1;
+        }
+    }
+    assert!(helped > 60, "only {helped} names were answered with another");
+}
+
+#[test]
+fn every_code_of_a_diagnostic_has_a_case() {
+    let refused: Vec<Case> = cases().into_iter().filter(|case| case.error).collect();
+    for code in Code::ALL {
+        let shown = format!("error[{code}]");
+        assert!(refused.iter().any(|case| case.expected.contains(&shown)), "no case for {shown}");
+    }
 }
 
 #[test]

@@ -31,6 +31,9 @@ const NUMBERS: [&str; 10] = [
     "99999999999999999999",
 ];
 
+/// What takes the place of the name of an axis.
+const AXES: [&str; 5] = ["N", "C", "H", "Q", "not"];
+
 /// What takes the place of a token.
 const STRANGERS: [&str; 12] =
     ["|>", "(", "]", "}", "return", "x", "\"", "[C]", "inf", "not", "$", "é"];
@@ -47,7 +50,7 @@ pub fn mutate(text: &str, random: &mut Random) -> String {
         format!("{} {by} {}", &text[..span.start], &text[span.end..])
     };
     let token = tokens[at];
-    match random.below(9) {
+    match random.below(12) {
         0 => replaced(token, ""),
         1 => replaced(token, &format!("{0} {0}", word(token))),
         2 => {
@@ -82,10 +85,56 @@ pub fn mutate(text: &str, random: &mut Random) -> String {
             replaced(token, &nest)
         }
         7 => replaced(token, STRANGERS[random.below(STRANGERS.len())]),
+        8 => without_bracket(text, random).unwrap_or_default(),
+        9 => {
+            let is_axis = |t: &&Token| {
+                let mut letters = word(**t).chars();
+                t.kind == Kind::Word
+                    && letters.next().is_some_and(char::is_uppercase)
+                    && letters.all(|c| c.is_uppercase() || c.is_ascii_digit())
+            };
+            let axes: Vec<&Token> = tokens.iter().filter(is_axis).collect();
+            replaced(*axes[random.below(axes.len())], AXES[random.below(AXES.len())])
+        }
+        10 => {
+            // Noise: bytes that are no text become the replacement character, as files do.
+            let mut bytes = text.as_bytes().to_vec();
+            for _ in 0..1 + random.below(8) {
+                let at = random.below(bytes.len());
+                bytes[at] = random.below(256) as u8;
+            }
+            String::from_utf8_lossy(&bytes).into_owned()
+        }
         _ => {
             let words: Vec<Token> =
                 tokens.iter().copied().filter(|t| t.kind == Kind::Word).collect();
             replaced(token, word(words[random.below(words.len())]))
         }
     }
+}
+
+/// A copy without one of its brackets; `None` if it has none.
+pub fn without_bracket(text: &str, random: &mut Random) -> Option<String> {
+    let is_bracket =
+        |t: &Token| "()[]{}".contains(&text[t.span.start as usize..t.span.end as usize]);
+    let brackets: Vec<Token> =
+        Lexer::new(text, FileId(0)).filter(|t| t.kind != Kind::Comment && is_bracket(t)).collect();
+    let at = brackets.get(random.below(brackets.len().max(1)))?.span;
+    Some(format!("{}{}", &text[..at.start as usize], &text[at.end as usize..]))
+}
+
+/// A copy in which two neighbouring letters of a word have changed places, and the word before and
+/// after; `None` if the word that chance chose has none that differ.
+pub fn misspelt(text: &str, random: &mut Random) -> Option<(String, String, String)> {
+    let words: Vec<Token> = Lexer::new(text, FileId(0))
+        .filter(|t| t.kind == Kind::Word && t.span.end - t.span.start >= 4)
+        .collect();
+    let at = words.get(random.below(words.len().max(1)))?.span;
+    let word = &text[at.start as usize..at.end as usize];
+    let mut letters: Vec<char> = word.chars().collect();
+    let first = 1 + random.below(letters.len() - 2);
+    letters.swap(first, first + 1);
+    let wrong: String = letters.into_iter().collect();
+    let changed = format!("{}{wrong}{}", &text[..at.start as usize], &text[at.end as usize..]);
+    (wrong != word).then(|| (changed, word.to_owned(), wrong))
 }
