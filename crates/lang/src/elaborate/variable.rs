@@ -207,7 +207,8 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         let d =
             Diagnostic::new(Code::Name, message).label(field.span, "").label(base, "this layer");
         let known = below(layer);
-        let d = match nearest(&field.node, known.iter().map(String::as_str)) {
+        let parts = known.iter().filter_map(|name| name.split_once('.')).map(|(part, _)| part);
+        let d = match nearest(&field.node, known.iter().map(String::as_str).chain(parts)) {
             Some(near) => d.help(format!("did you mean `{near}`?")),
             None if known.is_empty() => {
                 d.help("apply the layer first: its weights have shapes once it has seen an input")
