@@ -183,6 +183,11 @@ fn norm(x: impl Iterator<Item = f64>) -> f64 {
     x.map(|x| x * x).sum::<f64>().sqrt()
 }
 
+/// Whether a number is near another one; NaN is near none.
+fn within(found: f64, expected: f64, limit: f64) -> bool {
+    (found - expected).abs() <= limit
+}
+
 /// The norm of the difference over that of what is expected, or over `floor` if that is more.
 fn relative(found: &Value, expected: &Value, floor: f64) -> f64 {
     assert_eq!(found.shape, expected.shape);
@@ -208,7 +213,7 @@ fn compare(
     wrong
 }
 
-/// What a tenth of a thousandth of all gradients together is.
+/// What a gradient is compared with at least.
 fn floor(gradients: &Values) -> f64 {
     FLOOR * norm(gradients.values().flat_map(|g| g.data.iter().copied()))
 }
@@ -217,8 +222,11 @@ fn report(wrong: &[String]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Keys and values, as of `--set`.
+type Settings = &'static [(&'static str, &'static str)];
+
 /// Model, what is set, and how many weights the paper or torchvision counts.
-const COUNTS: &[(&str, &[(&str, &str)], usize)] = &[
+const COUNTS: &[(&str, Settings, usize)] = &[
     ("lenet", &[], 431_080),
     ("alexnet", &[], 61_100_840),
     ("resnet", &[("unit", "basic"), ("depths", "[2, 2, 2, 2]")], 11_689_512),
@@ -266,7 +274,7 @@ fn results_of_inference() {
             let found = value(&session.get(name).expect("a result"));
             assert_eq!(found.shape, expected.shape, "{}: {name}", fixture.name);
             for (found, expected) in found.data.iter().zip(&expected.data) {
-                if !((found - expected).abs() <= 1e-4 * expected.abs() + 1e-5 * range) {
+                if !within(*found, *expected, 1e-4 * expected.abs() + 1e-5 * range) {
                     wrong.push(format!("{}: {name}: {found} is not {expected}", fixture.name));
                 }
             }
@@ -323,7 +331,7 @@ fn twenty_steps() {
         for (step, expected) in losses.data.iter().enumerate() {
             session.step().expect("a step");
             let found = value(&session.get("loss").expect("a loss")).data[0];
-            if !((found - expected).abs() <= 1e-3 * expected.abs()) {
+            if !within(found, *expected, 1e-3 * expected.abs()) {
                 wrong.push(format!(
                     "{}: step {step}: loss {found}, PyTorch {expected}",
                     fixture.name

@@ -28,6 +28,9 @@ const CHUNK: usize = 1 << 16;
 /// The key of a header that is no tensor.
 const METADATA: &str = "__metadata__";
 
+/// The tensors that a header declares, in the order of their data.
+type Entries = Vec<(String, TensorInfo)>;
+
 /// Writes a safetensors file, atomically: the same weights give the same bytes, ordered by name within the element
 /// types `f32` (`F32`), `i32` (`I32`) and `bool` (`BOOL`).
 ///
@@ -60,7 +63,7 @@ pub fn save_weights(path: impl AsRef<Path>, weights: &Weights) -> Result<(), Err
 }
 
 /// What a file of these tensors, in the order of their data, begins with: the header and its size.
-fn header(entries: Vec<(String, TensorInfo)>) -> Result<Vec<u8>, String> {
+fn header(entries: Entries) -> Result<Vec<u8>, String> {
     if entries.iter().any(|(name, _)| name == METADATA) {
         return Err(format!("no tensor can be named {METADATA}"));
     }
@@ -140,7 +143,7 @@ pub fn rename_weights(
 }
 
 /// A file at the beginning of its data, and the tensors that its header declares, in the order of their data.
-fn open(path: &Path) -> Result<(BufReader<File>, Vec<(String, TensorInfo)>), Error> {
+fn open(path: &Path) -> Result<(BufReader<File>, Entries), Error> {
     let wrong = |message: String| Error::file(path, message);
     let metadata = fs::metadata(path).map_err(Error::read(path))?;
     if !metadata.is_file() {
@@ -171,7 +174,7 @@ fn open(path: &Path) -> Result<(BufReader<File>, Vec<(String, TensorInfo)>), Err
 }
 
 /// The tensors a header declares, in the order of their data, which is found to fill `data` bytes without gaps.
-fn entries(header: &[u8], data: u64) -> Result<Vec<(String, TensorInfo)>, String> {
+fn entries(header: &[u8], data: u64) -> Result<Entries, String> {
     let broken = |e: serde_json::Error| format!("it is not a safetensors file: its header: {e}");
     let raw: BTreeMap<String, &RawValue> = serde_json::from_slice(header).map_err(broken)?;
     let mut entries = Vec::with_capacity(raw.len());
