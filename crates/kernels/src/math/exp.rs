@@ -3,40 +3,40 @@
 use super::{Function, flip, horner, split_sign};
 use crate::simd::Simd;
 
-/// `exp(x)`: reduction to `|r| <= ln 2 / 2`, a minimax polynomial, and a scale in two steps so
-/// that denormal results are rounded once more only.
+/// `exp(x)`. What gives 0 is kept out of the arithmetic: a product that underflows takes a hundred
+/// times as long, and half of a causal mask is -inf.
 pub(super) struct Exp;
 
 impl Function for Exp {
     #[inline(always)]
     fn eval<S: Simd>(s: S, x: S::F) -> S::F {
-        // Beyond these the result is 0 or infinity already; NaN compares false and stays.
-        let (low, high) = (s.splat(-105.0), s.splat(90.0));
-        let x = s.select(s.lt(x, low), low, x);
-        let x = s.select(s.lt(high, x), high, x);
-
-        let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
-        // ln 2 in two parts, the first short enough for an exact product.
-        let r = s.fma(n, s.splat(-6.931_457_5e-1), x);
-        let r = s.fma(n, s.splat(-1.428_606_8e-6), r);
-        let p = horner(
-            s,
-            r,
-            [
-                1.0,
-                1.0,
-                4.999_998_5e-1,
-                1.666_647_2e-1,
-                4.166_953_6e-2,
-                8.373_124_5e-3,
-                1.378_059_4e-3,
-            ],
-        );
-
-        let n = s.to_int(n);
-        let half = s.sar_i::<1>(n);
-        s.mul(s.mul(p, power_of_two(s, half)), power_of_two(s, s.sub_i(n, half)))
+        let zero = s.splat(0.0);
+        let vanishes = s.lt(x, s.splat(-104.0));
+        s.select(vanishes, zero, exp_above(s, s.select(vanishes, zero, x)))
     }
+}
+
+/// `exp(x)` for `x >= -104`, and NaN for NaN: reduction to `|r| <= ln 2 / 2`, a minimax polynomial,
+/// and a scale in two steps so that denormal results are rounded once more only.
+#[inline(always)]
+fn exp_above<S: Simd>(s: S, x: S::F) -> S::F {
+    // Beyond this the result is infinity already; NaN compares false and stays.
+    let high = s.splat(90.0);
+    let x = s.select(s.lt(high, x), high, x);
+
+    let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
+    // ln 2 in two parts, the first short enough for an exact product.
+    let r = s.fma(n, s.splat(-6.931_457_5e-1), x);
+    let r = s.fma(n, s.splat(-1.428_606_8e-6), r);
+    let p = horner(
+        s,
+        r,
+        [1.0, 1.0, 4.999_998_5e-1, 1.666_647_2e-1, 4.166_953_6e-2, 8.373_124_5e-3, 1.378_059_4e-3],
+    );
+
+    let n = s.to_int(n);
+    let half = s.sar_i::<1>(n);
+    s.mul(s.mul(p, power_of_two(s, half)), power_of_two(s, s.sub_i(n, half)))
 }
 
 /// `2^n` for `-126 <= n <= 127`.
@@ -60,7 +60,7 @@ impl Function for Tanh {
         );
         let near = s.fma(s.mul(p, z), magnitude, magnitude);
 
-        let e = Exp::eval(s, s.add(magnitude, magnitude));
+        let e = exp_above(s, s.add(magnitude, magnitude));
         let one = s.splat(1.0);
         let far = s.sub(one, s.div(s.splat(2.0), s.add(e, one)));
         flip(s, s.select(s.lt(magnitude, s.splat(0.625)), near, far), sign)
@@ -120,7 +120,7 @@ impl Function for Erf {
             ],
         );
         let q = s.fma(q, t, flip(s, t, s.splat_i(i32::MIN)));
-        let far = s.sub(s.splat(1.0), Exp::eval(s, q));
+        let far = s.sub(s.splat(1.0), exp_above(s, q));
         flip(s, s.select(s.lt(t, s.splat(0.927_734_4)), near, far), sign)
     }
 }
