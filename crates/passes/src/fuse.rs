@@ -4,8 +4,9 @@
 //! Lowering pulls (see [`kiln_graph::op::Lower`]), so a node that is computed where it is read is
 //! fused into its reader by construction. What is decided here is only when that pays:
 //!
-//! 1. the element-wise operators after a contraction or a reduction belong to its kernel, as its
-//!    epilogue, as long as each result has one reader;
+//! 1. the element-wise operators after a contraction or a reduction, and the views between them that
+//!    keep every element, belong to its kernel, as its epilogue, as long as each result has one
+//!    reader;
 //! 2. any other node is computed where it is read unless that would compute it more than once, at
 //!    a cost worth a buffer;
 //! 3. stored element-wise nodes of one shape that read each other share a kernel.
@@ -15,8 +16,9 @@ use std::collections::HashMap;
 use kiln_graph::op::Lower;
 use kiln_graph::{Graph, NodeId, Placement};
 
+use crate::lower::symbolic;
 use crate::pass::{Notes, Pass, PassError};
-use crate::views::{has_buffer, reshape_is_affine};
+use crate::views::{has_buffer, one_to_one, reshape_is_affine};
 
 /// See the module.
 pub static PASS: Pass<Graph> = Pass { name: "fuse", doc: "group nodes into kernels", run };
@@ -167,33 +169,37 @@ fn under_views(graph: &Graph, mut id: NodeId, has_buffer: impl Fn(NodeId) -> boo
     id
 }
 
-/// Follows the only reader of an anchor through element-wise operators of its shape, and stores
-/// the last of them.
+/// Follows the only reader of an anchor through element-wise operators and views that keep every
+/// element, and stores the last of them that computes. The reshapes right behind that one come
+/// along: they cost nothing, and other results may have their shape.
 fn claim_epilogue(graph: &Graph, facts: &mut Facts, anchor: NodeId) {
-    let mut last = anchor;
-    facts.anchor[anchor.index()] = Some(anchor);
-    while facts.forced[last.index()].is_none() {
+    let mut chain = vec![anchor];
+    let mut last = 0;
+    while facts.forced[chain[chain.len() - 1].index()].is_none() {
+        let value = chain[chain.len() - 1];
         let users: Vec<NodeId> =
-            graph.users(last).into_iter().filter(|u| facts.live[u.index()]).collect();
+            graph.users(value).into_iter().filter(|u| facts.live[u.index()]).collect();
         let [user] = users[..] else { break };
-        if facts.anchor[user.index()].is_some() || !continues(graph, last, user) {
+        let index = symbolic(&graph[user].ty.shape);
+        if facts.anchor[user.index()].is_some() || one_to_one(graph, user, value, &index).is_none()
+        {
             break;
         }
-        facts.anchor[user.index()] = Some(anchor);
-        last = user;
+        let is_last = match graph[user].op.lower {
+            Lower::Map(_) => true,
+            Lower::Reshape => last + 1 == chain.len(),
+            _ => false,
+        };
+        chain.push(user);
+        if is_last || facts.forced[user.index()].is_some() {
+            last = chain.len() - 1;
+        }
     }
-    facts.forced[last.index()].get_or_insert("stored: the end of an epilogue");
-}
-
-/// Whether `user` reads each element of `value` at its own index.
-fn continues(graph: &Graph, value: NodeId, user: NodeId) -> bool {
-    let (from, to) = (&graph[value].ty.shape, &graph[user].ty.shape);
-    match graph[user].op.lower {
-        Lower::Map(_) => from == to,
-        // Axes of size 1 may come and go.
-        Lower::Reshape => from.iter().filter(|&&d| d != 1).eq(to.iter().filter(|&&d| d != 1)),
-        _ => false,
+    chain.truncate(last + 1);
+    for id in &chain {
+        facts.anchor[id.index()] = Some(anchor);
     }
+    facts.forced[chain[last].index()].get_or_insert("stored: the end of an epilogue");
 }
 
 fn is_view(graph: &Graph, id: NodeId) -> bool {

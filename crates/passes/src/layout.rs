@@ -58,7 +58,7 @@ fn of_convolution(graph: &Graph, id: NodeId) -> Option<Vec<usize>> {
     // The rank of each axis of the stored node: 0 image, 1 group, 2 output channel.
     let mut class = vec![0; graph[id].ty.shape.rank()];
     for (axis, index) in at.iter().enumerate() {
-        if let Some((var, _)) = index.affine.terms.first() {
+        for (var, _) in &index.affine.terms {
             class[var.0 as usize] = match (holds(image, axis), holds(kernel, axis)) {
                 (true, false) => 0,
                 (true, true) => 1,

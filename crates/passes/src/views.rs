@@ -2,7 +2,7 @@
 
 use kiln_graph::op::Lower;
 use kiln_graph::{Graph, NodeId, Placement};
-use kiln_loops::Index;
+use kiln_loops::{Index, Var};
 
 /// The index in an array of shape `to` of the element that stands at `index` in shape `from`, both
 /// row-major over the same elements. `None` if it is not affine: when an axis of `to` begins or
@@ -31,6 +31,41 @@ pub fn reshape_is_affine(graph: &Graph, reshape: NodeId) -> bool {
     let operand = graph.operands(reshape)[0];
     let (from, to) = (&graph[reshape].ty.shape, &graph[operand].ty.shape);
     reshape_index(from, to, &vec![Index::default(); from.rank()]).is_some()
+}
+
+/// The index at which an element-wise operator, or a view that neither leaves out nor repeats an
+/// element, reads `operand` when it is computed at `index`; `None` for any other node. What is read
+/// in this way can be computed in the loops of its reader.
+pub fn one_to_one(
+    graph: &Graph,
+    id: NodeId,
+    operand: NodeId,
+    index: &[Index],
+) -> Option<Vec<Index>> {
+    let (from, to) = (&graph[id].ty.shape, &graph[operand].ty.shape);
+    match graph[id].op.lower {
+        Lower::Map(_) => (from == to).then(|| index.to_vec()),
+        Lower::Reshape => reshape_index(from, to, index),
+        Lower::View(_) => permutation(graph, id)
+            .map(|axes| axes.into_iter().map(|axis| index[axis].clone()).collect()),
+        _ => None,
+    }
+}
+
+/// For each axis of the operand of a view that only reorders axes, where it stands in the view.
+fn permutation(graph: &Graph, id: NodeId) -> Option<Vec<usize>> {
+    let Lower::View(view) = graph[id].op.lower else { return None };
+    let (shape, operand) = (&graph[id].ty.shape, &graph[graph.operands(id)[0]].ty.shape);
+    let vars: Vec<Index> = (0..shape.rank()).map(|a| Index::var(Var(a as u32))).collect();
+    let axes = graph
+        .with_view(id, |v| view(v, &vars))
+        .iter()
+        .map(|i| vars.iter().position(|v| v == i))
+        .collect::<Option<Vec<usize>>>()?;
+    let mut sorted = axes.clone();
+    sorted.sort_unstable();
+    let whole = sorted.into_iter().eq(0..shape.rank());
+    (whole && axes.iter().zip(operand.iter()).all(|(&a, &size)| shape[a] == size)).then_some(axes)
 }
 
 /// Whether the node has a buffer of its own.

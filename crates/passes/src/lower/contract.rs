@@ -18,7 +18,7 @@ use kiln_tensor::DType;
 
 use super::pull::Emit;
 use super::{LowerError, Lowering, emit_roots, finish, memory_order, symbolic};
-use crate::views::{has_buffer, reshape_index, resolve};
+use crate::views::{has_buffer, one_to_one, resolve};
 
 /// Chunks that a kernel is split into for the threads.
 const CHUNKS: usize = 16;
@@ -455,34 +455,33 @@ fn dims(axes: &[Axis], strides: impl Fn(&Axis) -> (i64, i64)) -> Vec<Dim> {
         .collect()
 }
 
-/// The axes of extent other than 1, and the buffer and start that each operand is read from.
+/// The axes of extent other than 1, of the stored node and then the reduced ones, and the buffer and
+/// start that each operand is read from.
 fn axes(
     graph: &Graph,
     anchor: NodeId,
     lead: NodeId,
     space: &Space,
 ) -> (Vec<Axis>, [(NodeId, Affine); 2]) {
-    let shape = &graph[anchor].ty.shape;
+    let shape = &graph[lead].ty.shape;
     let extents: Vec<usize> = shape.iter().chain(&space.reduced).copied().collect();
-    let point = symbolic(&extents);
+    let vars = symbolic(&extents);
+    let (stored, reduced) = vars.split_at(shape.rank());
+    let mut point =
+        index_at(graph, lead, anchor, stored.to_vec()).expect("the anchor is below its epilogue");
+    point.extend_from_slice(reduced);
     let operands = graph.operands(anchor);
     let reads = [0, 1].map(|position| {
         let index = space.operands[position].index(&point);
         resolve(graph, operands[position], &index)
             .expect("the fuser stored what a contraction reads")
     });
-    let stored = symbolic(&graph[lead].ty.shape);
-    let at_anchor =
-        index_at(graph, lead, anchor, stored).expect("the anchor is below its epilogue");
     let strides = graph[lead].strides();
     let axes = (0..extents.len())
         .filter(|&axis| extents[axis] != 1)
         .map(|axis| {
             let var = Var(axis as u32);
-            let result = (axis < shape.rank()).then(|| {
-                let of_lead = at_anchor[axis].affine.terms[0].0.0 as usize;
-                (of_lead, strides[of_lead])
-            });
+            let result = strides.get(axis).map(|&stride| (axis, stride));
             let operand = [0, 1].map(|i| reads[i].1.affine.coefficient(var));
             Axis { extent: extents[axis], operand, result }
         })
@@ -491,7 +490,8 @@ fn axes(
     (axes, [start(0), start(1)])
 }
 
-/// The index at which computing `from` at `index` reads `to`, through nodes without buffers.
+/// The index at which computing `from` at `index` reads `to`, which it reads once, through nodes
+/// without buffers.
 pub(crate) fn index_at(
     graph: &Graph,
     from: NodeId,
@@ -508,23 +508,16 @@ pub(crate) fn index_at(
             if has_buffer(graph, operand) && operand != to || !seen.insert(operand) {
                 continue;
             }
-            let index = match graph[id].op.lower {
-                Lower::Map(_) if graph[operand].ty.shape == graph[id].ty.shape => index.clone(),
-                Lower::Reshape => {
-                    reshape_index(&graph[id].ty.shape, &graph[operand].ty.shape, &index)?
-                }
-                _ => continue,
-            };
-            open.push((operand, index));
+            open.extend(one_to_one(graph, id, operand, &index).map(|index| (operand, index)));
         }
     }
     None
 }
 
-/// Whether `id` is `anchor` up to reshapes.
+/// Whether `id` is `anchor` up to views.
 fn is_copy(graph: &Graph, mut id: NodeId, anchor: NodeId) -> bool {
     while id != anchor {
-        if !matches!(graph[id].op.lower, Lower::Reshape) {
+        if !matches!(graph[id].op.lower, Lower::Reshape | Lower::View(_)) {
             return false;
         }
         id = graph.operands(id)[0];

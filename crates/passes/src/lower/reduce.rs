@@ -101,8 +101,9 @@ impl Lowering<'_> {
         let acc = emit.loops.mutable(identity);
         let source = emit.loops.arg(partial, dtype);
         let chunk = Index::var(emit.open(count)).times(elements as i64);
-        // Reshapes between the reduction and its epilogue keep the order of the elements.
-        let flat = Index::flat(&index, &graph[lead].ty.shape.strides());
+        let at = super::index_at(graph, lead, anchor, index.clone())
+            .expect("the reduction is below its epilogue");
+        let flat = Index::flat(&at, &shape.strides());
         let x = emit.loops.load(source, chunk.plus(&flat));
         emit.loops.push(Stmt::Accumulate(acc, fold, x));
         emit.close();
