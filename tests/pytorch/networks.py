@@ -17,6 +17,8 @@ from torchvision import ops
 from torchvision.models import mobilenetv2, resnet
 from torchvision.models.googlenet import BasicConv2d
 
+import gpt
+
 
 @dataclass
 class Network:
@@ -61,6 +63,17 @@ def images(network, batch, random):
     }
 
 
+def windows(network, batch, random):
+    """Windows of random letters and what follows; as above, each occurs twice and goes on in two ways."""
+    half = (batch + 1) // 2
+    text = random.integers(ord("a"), ord("z") + 1, (half, int(network.set["T"]) + 1))
+    token, label = text[:, :-1], text[:, 1:]
+    return {
+        "token": np.concatenate([token, token])[:batch],
+        "label": np.concatenate([label, (label + 1) % gpt.BYTES])[:batch],
+    }
+
+
 def make(network, batch):
     """A module with weights that hide nothing, and a batch of inputs: functions of the network's seed."""
     torch.manual_seed(network.seed)
@@ -79,6 +92,10 @@ def make(network, batch):
                 (part.weight, 0.5, 1.5), (part.bias, -0.2, 0.2),
                 (part.running_mean, -0.2, 0.2), (part.running_var, 0.5, 1.5),
             ):
+                with torch.no_grad():
+                    tensor.copy_(torch.empty_like(tensor).uniform_(low, high, generator=generator))
+        if isinstance(part, nn.LayerNorm):
+            for tensor, low, high in ((part.weight, 0.5, 1.5), (part.bias, -0.2, 0.2)):
                 with torch.no_grad():
                     tensor.copy_(torch.empty_like(tensor).uniform_(low, high, generator=generator))
     return module, (network.inputs or images)(network, batch, random)
@@ -566,5 +583,10 @@ NETWORKS = {
         "dsl/models/mobilenet.kiln", lambda: mobilenet(MOBILE, 8, 32, 10),
         set={"stages": str(MOBILE), "stem": "8", "head": "32", "classes": "10"}, names="dsl/models/mobilenet.names",
         lr=0.003, seed=2,
+    ),
+    "gpt": Network(
+        "dsl/models/gpt.kiln", lambda: gpt.GPT(layers=2, heads=4, width=16, context=12, gelu=gpt.gelu), (),
+        set={"layers": "2", "heads": "4", "width": "16", "T": "12", "clip_norm": "inf"}, names="dsl/models/gpt.names",
+        inputs=windows, takes=("token",), loss=lambda output, inputs: gpt.loss(output, inputs["label"]),
     ),
 }
