@@ -33,6 +33,14 @@ pub fn walk(model: &Model<'_>, kind: Kind, options: &Options) -> Result<(), Stri
     });
     let program = program.map_err(|e| e.to_string())?;
     plan_text(&program).map_err(|e| e.text)?;
+    for view in [kiln_graph::dump::json(&graph), kiln_loops::dump::json(&program)] {
+        serde_json::from_str::<serde_json::Value>(&view).map_err(|e| e.to_string())?;
+    }
+    for view in [kiln_graph::dump::dot(&graph), kiln_loops::dump::dot(&program)] {
+        if !view.starts_with("digraph") {
+            return Err(format!("no graph of Graphviz:\n{view}"));
+        }
+    }
     wrong.map_or(Ok(()), Err)
 }
 
@@ -60,8 +68,6 @@ impl Origin {
 fn check_graph(graph: &Graph, pass: &str, origin: &mut Origin) -> Result<(), String> {
     let failed = |failure: Failure| format!("after {pass}: {}", failure.text);
     graph_text(graph).map_err(failed)?;
-    kiln_graph::dump::json(graph);
-    kiln_graph::dump::dot(graph);
     if let Some(id) = graph.ids().find(|&id| graph[id].locations.is_empty()) {
         let (id, op) = (id.index(), graph[id].op.name);
         return Err(format!("after {pass}: %{id} {op} comes from nowhere"));
@@ -77,8 +83,6 @@ fn check_graph(graph: &Graph, pass: &str, origin: &mut Origin) -> Result<(), Str
 
 fn check_program(program: &Program, pass: &str) -> Result<(), String> {
     program_text(program).map_err(|failure| format!("after {pass}: {}", failure.text))?;
-    kiln_loops::dump::json(program);
-    kiln_loops::dump::dot(program);
     match program.kernels.iter().find(|kernel| kernel.locations.is_empty()) {
         Some(kernel) => Err(format!("after {pass}: kernel {} comes from nowhere", kernel.name)),
         None => Ok(()),

@@ -66,7 +66,10 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
         }
         b.locate(graph[id].locations.clone());
         let expanded = match gradients[&loss].get(&new[x.index()]) {
-            Some(&gradient) => b.var(gradient),
+            Some(&gradient) => {
+                b.modify(|g| g.locate(gradient, &graph[id].locations));
+                b.var(gradient)
+            }
             None => b.full(DType::F32, &graph[id].ty.shape, 0.0),
         };
         // A gradient that is differentiated by must not be the same node as anything else.
