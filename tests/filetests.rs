@@ -191,7 +191,10 @@ fn samples() -> Vec<String> {
     texts
 }
 
-/// Parses and elaborates a text as far as it goes, which must not take long.
+/// Longer than any answer takes on a busy machine in an unoptimised build: who takes longer unrolls without end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Parses and elaborates a text as far as it goes.
 fn answer(text: &str) -> Result<(), Diagnostics> {
     let start = Instant::now();
     let result = Module::parse(text, "damaged.kiln").and_then(|module| {
@@ -204,7 +207,7 @@ fn answer(text: &str) -> Result<(), Diagnostics> {
         }
         Ok(())
     });
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?} for\n{text:.4000}", start.elapsed());
+    assert!(start.elapsed() < PATIENCE, "{:?} for\n{text:.4000}", start.elapsed());
     if let Err(diagnostics) = &result {
         pipeline::is_good(diagnostics)
             .unwrap_or_else(|e| panic!("{e}:\n{diagnostics}\n{text:.4000}"));

@@ -8,7 +8,7 @@ use kiln_tensor::DType;
 
 use super::frame::Turn;
 use super::operator::{dtype_of, widest};
-use super::statement::Flow;
+use super::statement::{Flow, turns};
 use super::value::{Axis, Tensor, Value};
 use super::{Elaborator, Eval};
 use crate::ast::{Brackets, Expr, ExprKind, Ident, Statement};
@@ -52,6 +52,7 @@ impl<'a, 'b> Elaborator<'a, 'b> {
                 return self.fail(d.help(format!("for example scan {} in 0..x.T", variable.node)));
             }
         };
+        self.check_turns(turns(start, end), range)?;
         let shared = self.frame().shared;
         let scan = Scan { variable: &variable.node, collected: Vec::new() };
         self.frame_mut().scans.push(scan);

@@ -59,20 +59,30 @@ impl<'a, 'b> Elaborator<'a, 'b> {
 
     /// Counts work against the limits.
     pub(super) fn count_statement(&mut self, span: Span) -> Eval<()> {
+        self.check_statements(1, span, "the last one")?;
         self.statements += 1;
         let limits = self.options.limits;
-        if self.statements > limits.statements {
-            let message =
-                format!("the program unrolls to more than {} statements", limits.statements);
-            let d = Diagnostic::new(Code::Limit, message).label(span, "the last one");
-            return self.fail(d.help("if it is to be so long: --limit statements=..."));
-        }
         if self.builder.inspect(|g| g.len()) > limits.nodes {
             let message = format!("the graph has more than {} nodes", limits.nodes);
             let d = Diagnostic::new(Code::Limit, message).label(span, "the last statement");
             return self.fail(d.help("if it is to be so large: --limit nodes=..."));
         }
         Ok(())
+    }
+
+    /// Refuses a loop whose turns alone are beyond the limit, before the first of them.
+    pub(super) fn check_turns(&mut self, turns: u64, range: &Expr) -> Eval<()> {
+        self.check_statements(turns, range.span, format!("{turns} turns"))
+    }
+
+    fn check_statements(&mut self, more: u64, span: Span, label: impl Into<String>) -> Eval<()> {
+        let limit = self.options.limits.statements;
+        if self.statements.saturating_add(more) <= limit {
+            return Ok(());
+        }
+        let message = format!("the program unrolls to more than {limit} statements");
+        let d = Diagnostic::new(Code::Limit, message).label(span, label);
+        self.fail(d.help("if it is to be so long: --limit statements=..."))
     }
 
     fn statement(&mut self, statement: &'a Statement) -> Eval<Flow<'b>> {
@@ -205,13 +215,14 @@ impl<'a, 'b> Elaborator<'a, 'b> {
     ) -> Eval<Flow<'b>> {
         let value = self.expr(range)?;
         let count = match &value {
-            Value::Range(a, b) => usize::try_from((b - a).max(0)).unwrap_or(usize::MAX),
+            Value::Range(a, b) => usize::try_from(turns(*a, *b)).unwrap_or(usize::MAX),
             Value::List(values) => values.len(),
             other => {
                 let message = format!("`for` goes over a list or a range, not {}", other.kind());
                 return self.error(Code::Type, range.span, message, "");
             }
         };
+        self.check_turns(count as u64, range)?;
         for index in 0..count {
             let item = match &value {
                 Value::Range(a, _) => Value::Int(a + index as i64),
@@ -273,4 +284,9 @@ impl<'a, 'b> Elaborator<'a, 'b> {
         sizes.sort_unstable();
         sizes
     }
+}
+
+/// How many numbers a range has.
+pub(super) fn turns(start: i64, end: i64) -> u64 {
+    if end > start { end.abs_diff(start) } else { 0 }
 }
