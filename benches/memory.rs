@@ -6,7 +6,20 @@ fn main() {
     let models = concat!(env!("CARGO_MANIFEST_DIR"), "/../dsl/models/");
     println!("{:<28} {:>14} {:>14} {:>8}", "graph", "arena bytes", "bound bytes", "ratio");
     let mut failed = false;
-    for (name, batch) in [("mlp", 128), ("digits", 32), ("lenet", 64)] {
+    let models_and_batches = [
+        ("mlp", 128),
+        ("digits", 32),
+        ("lenet", 64),
+        ("alexnet", 16),
+        ("googlenet", 8),
+        ("inception_bn", 8),
+        ("resnet", 8),
+        ("vgg", 8),
+        ("mobilenet", 8),
+        ("cifar_resnet", 32),
+        ("preact_resnet", 32),
+    ];
+    for (name, batch) in models_and_batches {
         for training in [false, true] {
             let model =
                 kiln::parse_file(format!("{models}{name}.kiln")).unwrap_or_else(|e| panic!("{e}"));
