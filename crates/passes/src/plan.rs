@@ -117,7 +117,7 @@ fn place(spans: &mut [Span]) -> usize {
         }
     }
     let (height, offsets, order) = best;
-    let (height, offsets) = improve(spans, bound, height, offsets, order);
+    let (height, offsets) = improve(spans, enough, height, offsets, order);
     for (span, offset) in spans.iter_mut().zip(offsets) {
         span.offset = offset;
     }
@@ -127,7 +127,7 @@ fn place(spans: &mut [Span]) -> usize {
 /// Local search: a span that ends at the top is placed earlier, as long as that helps.
 fn improve(
     spans: &[Span],
-    bound: usize,
+    enough: usize,
     mut height: usize,
     mut offsets: Vec<usize>,
     mut order: Vec<usize>,
@@ -135,7 +135,7 @@ fn improve(
     // The search stops after placing this many spans.
     const PLACED: usize = 50_000;
     let mut tries = PLACED / spans.len().max(1);
-    while height > bound {
+    while height > enough {
         let Some(at) = order.iter().position(|&s| offsets[s] + spans[s].bytes == height) else {
             break;
         };
