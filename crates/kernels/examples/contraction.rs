@@ -1,6 +1,6 @@
 //! Speed of contractions against the processor's peak, measured in the same run.
 //!
-//! `cargo run --release -p kiln-kernels --example contraction [ISA]`
+//! `cargo run --release -p kiln-kernels --example contraction [ISA] [CASE]`
 //!
 //! Each line is the fastest of many repeats; `peak` is a loop of independent fused multiply-adds.
 
@@ -194,13 +194,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("3x3 256 -> 256 on 16x16, NHWC", forward(256, 16, 256, 3, true)),
         ("its weight gradient, 1 image, NHWC", gradient(256, 16, 256, 3, true, 1)),
         ("1x1 64 -> 256 on 56x56, NHWC", forward(64, 56, 256, 1, true)),
+        ("1x1 512 -> 2048 on 7x7, NHWC", forward(512, 7, 2048, 1, true)),
+        ("1x1 2048 -> 512 on 7x7, NHWC", forward(2048, 7, 512, 1, true)),
+        ("3x3 512 -> 512 on 9x9, NHWC", forward(512, 9, 512, 3, true)),
         ("1 x 500 x 800, B = W transposed", matrices(1, 500, 800, true)),
         ("1 x 500 x 800, B row-major", matrices(1, 500, 800, false)),
         ("1 x 4096 x 4096, B = W transposed", matrices(1, 4096, 4096, true)),
         ("1 x 4096 x 4096, B row-major", matrices(1, 4096, 4096, false)),
         ("16 x 4096 x 4096, B = W transposed", matrices(16, 4096, 4096, true)),
     ];
-    for (name, tables) in cases {
+    let wanted = std::env::args().nth(2).unwrap_or_default();
+    for (name, tables) in cases.into_iter().filter(|(name, _)| name.contains(&wanted)) {
         let product = Contraction::new(isa, tables, false)?;
         let flops = 2.0 * (product.rows() * product.cols() * product.depth()) as f64;
         let repeats = (4e9 / flops).clamp(10.0, 20_000.0) as usize;

@@ -32,6 +32,9 @@ const DEPTH_BLOCK: usize = 384;
 /// The width of packed rows of `A`, and the unit of panels' widths.
 const OCTET: usize = 8;
 
+/// Elements of a cache line.
+const LINE: usize = 16;
+
 /// The most rows for which an unpacked `B` is read in place.
 const NARROW_ROWS: usize = 4;
 

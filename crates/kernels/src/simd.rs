@@ -34,6 +34,11 @@ pub(crate) trait Simd: Copy {
     /// The processor has the instruction set.
     unsafe fn assume() -> Self;
 
+    /// Asks for the cache line at `p`, whatever lies there, to be brought to the second-level cache,
+    /// where the processor can be asked.
+    #[inline(always)]
+    fn prefetch(self, _p: *const f32) {}
+
     fn splat(self, x: f32) -> Self::F;
     /// # Safety
     /// `LANES` elements at `p` are readable.

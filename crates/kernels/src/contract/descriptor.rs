@@ -3,7 +3,7 @@
 use super::kernels::KernelSet;
 use super::narrow::{AXPY_COLUMNS, DOT_BLOCK, SCRATCH};
 use super::pack::{Form, follow, octets_follow};
-use super::{DEPTH_BLOCK, NARROW_ROWS, OCTET, depth_blocks};
+use super::{DEPTH_BLOCK, LINE, NARROW_ROWS, OCTET, depth_blocks};
 use crate::cache::CacheSizes;
 use crate::isa::Isa;
 use std::fmt;
@@ -346,10 +346,9 @@ fn blocks(bytes: &[usize], limit: usize) -> Vec<Range<usize>> {
     blocks
 }
 
-/// Sets and ways of the first cache, as most processors have them, and elements of a line.
+/// Sets and ways of the first cache, as most processors have them.
 const SETS: usize = 64;
 const WAYS: usize = 8;
-const LINE: u64 = 16;
 /// Panels that must come by to repay packing a tile of `A`.
 const PANELS_TO_PACK: usize = 3;
 
@@ -369,7 +368,7 @@ fn pays_to_pack_a(t: &Tables, tiles: &[RowTile], panels: &[Panel]) -> bool {
     let mut lines: Vec<u64> = Vec::with_capacity(tile.rows.len() * depths.len());
     for &row in &t.a_row[tile.rows.clone()] {
         for &depth in &t.a_depth[depths.clone()] {
-            lines.push((u64::from(row) + u64::from(depth)) / LINE);
+            lines.push((u64::from(row) + u64::from(depth)) / LINE as u64);
         }
     }
     lines.sort_unstable();

@@ -3,7 +3,7 @@
 use super::descriptor::{Contraction, NarrowForm};
 use super::narrow::{AXPY_COLUMNS, DOT_BLOCK, Narrow};
 use super::tile::{Layout, Tile};
-use super::{DEPTH_BLOCK, OCTET, depth_blocks};
+use super::{DEPTH_BLOCK, LINE, OCTET, depth_blocks};
 
 /// Computes the contraction.
 ///
@@ -142,6 +142,10 @@ unsafe fn tiled(desc: &Contraction, a: *const f32, b: Columns, c: *mut f32, a_sc
                 for panel in &desc.panels[col_block.clone()] {
                     let kernels = &desc.kernels.panels[panel.kernel];
                     let by_rows = if desc.pack_a { kernels.packed } else { kernels.in_place };
+                    let here = (panel.at - first.at) * depth;
+                    // The next panel follows; each tile asks for its share of it, a line a depth at
+                    // least.
+                    let share = kernels.width / tiles.len();
                     for (i, tile) in tiles.iter().enumerate() {
                         let layout = match (panel.contiguous, tile.contiguous) {
                             (true, _) => Layout::Rows,
@@ -156,8 +160,12 @@ unsafe fn tiled(desc: &Contraction, a: *const f32, b: Columns, c: *mut f32, a_sc
                                 a,
                                 a_rows: t.a_row.as_ptr().add(tile.rows.start),
                                 a_depth: a_depth.as_ptr(),
-                                b: panels.add((panel.at - first.at) * depth),
+                                b: panels.add(here),
                                 depth,
+                                ahead: panels.wrapping_add(
+                                    here + depth * kernels.width * (tiles.len() + i) / tiles.len(),
+                                ),
+                                ahead_step: share.max(LINE),
                                 c,
                                 c_rows: t.c_row.as_ptr().add(tile.rows.start),
                                 c_cols: t.c_col.as_ptr().add(panel.cols.start),

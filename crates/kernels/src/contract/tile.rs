@@ -15,6 +15,9 @@ pub(super) struct Tile {
     /// The panel: `[depth][width]`.
     pub b: *const f32,
     pub depth: usize,
+    /// What is read after this panel: prefetched from here on, so many elements a depth.
+    pub ahead: *const f32,
+    pub ahead_step: usize,
     /// The operand's base.
     pub c: *mut f32,
     /// Offset of each row.
@@ -65,8 +68,10 @@ pub(super) unsafe fn tile<S: Simd, O: Octet, const R: usize, const V: usize, con
             *row = t.a.wrapping_add(unsafe { *t.a_rows.add(i) } as usize);
         }
     }
-    let mut b = t.b;
+    let (mut b, mut ahead) = (t.b, t.ahead);
     for k in 0..t.depth {
+        s.prefetch(ahead);
+        ahead = ahead.wrapping_add(t.ahead_step);
         let mut columns = [zero; V];
         for (v, column) in columns.iter_mut().enumerate() {
             // SAFETY: the panel is V vectors wide and `depth` deep.
