@@ -289,6 +289,19 @@ fn links_between_documents_lead_somewhere() {
 }
 
 #[test]
+fn no_merge_is_left_half_done() {
+    for path in
+        files(root()).into_iter().filter(|p| std::fs::metadata(p).is_ok_and(|m| m.len() < 1 << 20))
+    {
+        let bytes = std::fs::read(&path).expect("a readable file");
+        for line in String::from_utf8_lossy(&bytes).lines() {
+            let mark = ['<', '>'].iter().any(|&c| line.starts_with(&String::from(c).repeat(7)));
+            assert!(!mark, "{}: {line}", relative(&path));
+        }
+    }
+}
+
+#[test]
 fn every_decision_is_listed() {
     let index = links(&read("docs/decisions/README.md"));
     let mut numbers = BTreeSet::new();

@@ -8,6 +8,7 @@ use kiln_tensor::{DType, Shape};
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
+use smallvec::SmallVec;
 
 use crate::attrs::{AttrKind, Attrs};
 use crate::op::{Arity, OpDef, OpView};
@@ -15,6 +16,9 @@ use crate::ops;
 
 /// A node of a [`Graph`]; ascending order is a topological order.
 pub type NodeId = NodeIndex<u32>;
+
+/// The operands of a node. Few operators have more, so that lists are rarely allocated.
+pub type Operands = SmallVec<[NodeId; 4]>;
 
 /// An element type and a shape.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -213,8 +217,8 @@ impl Graph {
     }
 
     /// The operands of a node, in order.
-    pub fn operands(&self, id: NodeId) -> Vec<NodeId> {
-        let mut edges: Vec<(u32, NodeId)> = self
+    pub fn operands(&self, id: NodeId) -> Operands {
+        let mut edges: SmallVec<[(u32, NodeId); 4]> = self
             .nodes
             .edges_directed(id, Direction::Incoming)
             .map(|e| (*e.weight(), e.source()))

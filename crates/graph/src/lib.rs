@@ -18,7 +18,9 @@ mod verify;
 
 pub use attrs::{Attr, Attrs};
 pub use builder::{Builder, Var};
-pub use graph::{Graph, GraphError, InputKind, MAX_RANK, Node, NodeId, Placement, Type, Update};
+pub use graph::{
+    Graph, GraphError, InputKind, MAX_RANK, Node, NodeId, Operands, Placement, Type, Update,
+};
 pub use kiln_loops::{Location, MAX_LOCATIONS, merge};
 pub use op::OpDef;
 pub use rebuild::{copy_results, live, rebuild, sweep};

@@ -1,7 +1,7 @@
 //! What every pass does: builds a new graph from an old one.
 
 use crate::builder::{Builder, Var};
-use crate::graph::{Graph, GraphError, Node, NodeId, Update};
+use crate::graph::{Graph, GraphError, Node, NodeId, Operands, Update};
 
 /// For every node whether a result needs it. Inputs always count: they are what the graph offers
 /// its caller, and no pass changes that.
@@ -25,7 +25,7 @@ pub fn sweep(graph: Graph) -> Graph {
     let mut new = Graph::new();
     let mut map: Vec<NodeId> = graph.ids().collect();
     for id in graph.ids().filter(|id| live[id.index()]) {
-        let operands: Vec<NodeId> = graph.operands(id).iter().map(|o| map[o.index()]).collect();
+        let operands: Operands = graph.operands(id).iter().map(|o| map[o.index()]).collect();
         map[id.index()] = new.append(graph[id].clone(), &operands);
     }
     copy_results(&graph, &mut new, |id| map[id.index()]);
@@ -63,7 +63,7 @@ where
         let new = match rewrite(&builder, id, node, &operands) {
             Some(new) => new,
             None => {
-                let operands: Vec<NodeId> = operands.iter().map(|o| o.id()).collect();
+                let operands: Operands = operands.iter().map(|o| o.id()).collect();
                 builder.var(builder.modify(|g| g.append(node.clone(), &operands)))
             }
         };

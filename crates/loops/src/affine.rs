@@ -1,16 +1,18 @@
 //! Arithmetic on affine expressions.
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::ir::{Affine, Index, Reg, Var};
 
 impl Affine {
     /// The constant `c`.
     pub fn constant(c: i64) -> Affine {
-        Affine { constant: c, terms: Vec::new() }
+        Affine { constant: c, terms: SmallVec::new() }
     }
 
     /// The variable `v`.
     pub fn var(v: Var) -> Affine {
-        Affine { constant: 0, terms: vec![(v, 1)] }
+        Affine { constant: 0, terms: smallvec![(v, 1)] }
     }
 
     /// The coefficient of `v`; 0 if it does not occur.
@@ -156,8 +158,8 @@ mod tests {
     fn terms_stay_sorted_and_cancel() {
         let (i, j) = (Affine::var(Var(0)), Affine::var(Var(1)));
         let e = j.times(3).plus(&i).offset(2);
-        assert_eq!(e.terms, [(Var(0), 1), (Var(1), 3)]);
-        assert_eq!(e.plus(&i.times(-1)).terms, [(Var(1), 3)]);
+        assert_eq!(e.terms[..], [(Var(0), 1), (Var(1), 3)]);
+        assert_eq!(e.plus(&i.times(-1)).terms[..], [(Var(1), 3)]);
         assert_eq!(e.substitute(Var(1), &i.times(2).offset(1)), i.times(7).offset(5));
         assert_eq!(Affine::flat(&[i, j], &[10, 1]).value(|v| i64::from(v.0) + 4), 45);
     }

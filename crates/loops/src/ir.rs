@@ -8,6 +8,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use kiln_tensor::{DType, Shape, Tensor};
+use smallvec::SmallVec;
 
 use crate::location::Location;
 
@@ -109,8 +110,12 @@ pub struct Affine {
     /// The constant term.
     pub constant: i64,
     /// Coefficients, sorted by variable, none of them 0.
-    pub terms: Vec<(Var, i64)>,
+    pub terms: Terms,
 }
+
+/// Loop variables and their coefficients. Few expressions have more, so that they are rarely
+/// allocated.
+pub type Terms = SmallVec<[(Var, i64); 2]>;
 
 /// A flat element index: affine, plus registers times strides for data-dependent parts. Every
 /// such register must be defined by [`Inst::Clamp`], which bounds it.

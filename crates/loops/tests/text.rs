@@ -29,7 +29,7 @@ fn terms_are_put_in_order() {
     assert!(printed.contains("%0 = affine 5*i0 - 2*i7 + 2\n"), "{printed}");
     let Stmt::For(outer) = &program.kernels[0].body[0] else { panic!("a loop") };
     let Stmt::For(inner) = &outer.body[0] else { panic!("a loop") };
-    let expected = Affine { constant: 2, terms: vec![(Var(0), 5), (Var(7), -2)] };
+    let expected = Affine { constant: 2, terms: [(Var(0), 5), (Var(7), -2)][..].into() };
     assert_eq!(inner.body[0], Stmt::Let(kiln_loops::Reg(0), Inst::Affine(expected)));
     assert_eq!(parse(&printed).unwrap(), program);
 }
@@ -37,7 +37,7 @@ fn terms_are_put_in_order() {
 #[test]
 fn extremes_read_back() {
     let mut program = parse("program { kernel \"k\"() { %0 = affine 0 } }").unwrap();
-    let extreme = Affine { constant: i64::MIN, terms: vec![(Var(u32::MAX), i64::MIN)] };
+    let extreme = Affine { constant: i64::MIN, terms: [(Var(u32::MAX), i64::MIN)][..].into() };
     program.kernels[0].body.push(Stmt::Let(kiln_loops::Reg(9), Inst::Affine(extreme.clone())));
     let index = kiln_loops::Index { affine: extreme, dynamic: vec![(kiln_loops::Reg(1), 0)] };
     program.kernels[0].body.push(Stmt::Store(Mem::Local(3), index, kiln_loops::Reg(4)));

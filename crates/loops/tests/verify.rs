@@ -325,7 +325,8 @@ fn affine_terms_are_canonical() {
     let Stmt::For(inner) = &mut outer.body[0] else { panic!("a loop") };
     for terms in [vec![(Var(0), 0)], vec![(Var(1), 1), (Var(0), 1)], vec![(Var(0), 1), (Var(0), 1)]]
     {
-        inner.body = vec![Stmt::Let(Reg(0), Inst::Affine(Affine { constant: 0, terms }))];
+        inner.body =
+            vec![Stmt::Let(Reg(0), Inst::Affine(Affine { constant: 0, terms: terms.into() }))];
         let kernels = vec![kiln_loops::Kernel {
             name: "k".into(),
             args: vec![],

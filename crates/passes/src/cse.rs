@@ -4,12 +4,13 @@
 //! numbers are functions of their operands and attributes, so they need no exception. The node
 //! that stays carries the source locations of those that went.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use kiln_graph::{Attr, Attrs, Graph, NodeId, copy_results, merge};
+use kiln_graph::{Attr, Attrs, Graph, NodeId, Operands, copy_results, merge};
 use kiln_tensor::{Data, Tensor};
+use rustc_hash::{FxHashMap, FxHasher};
+use smallvec::SmallVec;
 
 use crate::pass::{Notes, Pass, PassError};
 use crate::rewrite;
@@ -23,11 +24,11 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
     }
     // For each node the first that computes the same.
     let mut first: Vec<NodeId> = Vec::with_capacity(graph.len());
-    let mut known: HashMap<u64, Vec<NodeId>> = HashMap::new();
+    let mut known: FxHashMap<u64, SmallVec<[NodeId; 2]>> = FxHashMap::default();
     // For each first the nodes it stands for.
-    let mut others: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
+    let mut others: FxHashMap<NodeId, Vec<NodeId>> = FxHashMap::default();
     for id in graph.ids() {
-        let operands: Vec<NodeId> = graph.operands(id).iter().map(|o| first[o.index()]).collect();
+        let operands: Operands = graph.operands(id).iter().map(|o| first[o.index()]).collect();
         let same = known.entry(hash(&graph, id, &operands)).or_default();
         let earlier = same.iter().copied().find(|&other| {
             let others = graph.operands(other);
@@ -53,7 +54,7 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
             new[id.index()] = new[first[id.index()].index()];
             continue;
         }
-        let operands: Vec<NodeId> = graph.operands(id).iter().map(|o| new[o.index()]).collect();
+        let operands: Operands = graph.operands(id).iter().map(|o| new[o.index()]).collect();
         let mut node = graph[id].clone();
         if let Some(others) = others.get(&id) {
             let all = others.iter().map(|&other| &graph[other].locations);
@@ -67,7 +68,7 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
 
 /// The same for nodes that compute the same; equal in every process.
 fn hash(graph: &Graph, id: NodeId, operands: &[NodeId]) -> u64 {
-    let mut state = DefaultHasher::new();
+    let mut state = FxHasher::default();
     let node = &graph[id];
     node.op.name.hash(&mut state);
     operands.hash(&mut state);

@@ -6,10 +6,11 @@
 //! index at which it is written.
 
 use kiln_loops::{BufferId, BufferKind, Index, Inst, Kernel, Mem, Program, Stmt};
+use smallvec::SmallVec;
 
 use crate::lower::COPY;
 use crate::pass::{Notes, Pass, PassError};
-use crate::walk;
+use crate::walk::{self, Touched};
 
 /// See the module.
 pub static PASS: Pass<Program> =
@@ -25,36 +26,18 @@ fn run(mut program: Program, notes: &mut Notes) -> Result<Program, PassError> {
 /// The kernels that touch a buffer, ascending.
 #[derive(Clone, Default)]
 struct Uses {
-    writers: Vec<usize>,
-    readers: Vec<usize>,
+    writers: SmallVec<[usize; 2]>,
+    readers: SmallVec<[usize; 2]>,
 }
 
 fn uses(program: &Program) -> Vec<Uses> {
     let mut all = vec![Uses::default(); program.buffers.len()];
     for (position, kernel) in program.kernels.iter().enumerate() {
-        let (reads, writes) = touched(kernel);
+        let Touched { reads, writes } = Touched::by(kernel);
         writes.iter().for_each(|b| all[b.0 as usize].writers.push(position));
         reads.iter().for_each(|b| all[b.0 as usize].readers.push(position));
     }
     all
-}
-
-/// The buffers a kernel reads and writes, each once.
-pub(crate) fn touched(kernel: &Kernel) -> (Vec<BufferId>, Vec<BufferId>) {
-    let (mut reads, mut writes) = (Vec::new(), Vec::new());
-    let note = |mem: Mem, list: &mut Vec<BufferId>| {
-        if let Mem::Arg(a) = mem {
-            let id = kernel.args[a as usize];
-            if !list.contains(&id) {
-                list.push(id);
-            }
-        }
-    };
-    walk::each(&kernel.body, &mut |stmt| {
-        walk::reads(stmt).for_each(|m| note(m, &mut reads));
-        walk::writes(stmt).into_iter().for_each(|m| note(m, &mut writes));
-    });
-    (reads, writes)
 }
 
 /// Lets the kernel that computes a next value write it where it belongs.
@@ -67,7 +50,7 @@ fn remove_copies(program: &mut Program, notes: &mut Notes) {
         let [from, to] = kernel.args[..] else { continue };
         let (source, target) = (&uses[from.0 as usize], &uses[to.0 as usize]);
         let is_temp = program.buffer(from).kind == BufferKind::Temp && !moved[from.0 as usize];
-        if kernel.name != COPY || !is_temp || target.writers != [position] {
+        if kernel.name != COPY || !is_temp || target.writers[..] != [position] {
             continue;
         }
         let [writer] = source.writers[..] else { continue };
@@ -100,10 +83,10 @@ fn reuse_operands(program: &mut Program) {
         for arg in &mut program.kernels[position].args {
             *arg = now[arg.0 as usize];
         }
-        let (reads, writes) = touched(&program.kernels[position]);
+        let Touched { reads, writes } = Touched::by(&program.kernels[position]);
         for result in writes {
             let is_temp = |id: BufferId| program.buffer(id).kind == BufferKind::Temp;
-            if !is_temp(result) || uses[result.0 as usize].writers != [position] {
+            if !is_temp(result) || uses[result.0 as usize].writers[..] != [position] {
                 continue;
             }
             let fits = |operand: &&BufferId| {

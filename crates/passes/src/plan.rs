@@ -10,9 +10,9 @@
 
 use kiln_loops::{BufferKind, Program};
 
-use crate::inplace::touched;
 use crate::occupied::Occupied;
 use crate::pass::{Notes, Pass, PassError};
+use crate::walk::Touched;
 
 /// See the module.
 pub static PASS: Pass<Program> =
@@ -67,7 +67,7 @@ fn spans(program: &Program) -> Option<Vec<Span>> {
     let mut spans: Vec<Option<Span>> = vec![None; program.buffers.len()];
     let mut total = 0usize;
     for (position, kernel) in program.kernels.iter().enumerate() {
-        let (reads, writes) = touched(kernel);
+        let Touched { reads, writes } = Touched::by(kernel);
         for id in reads.iter().chain(&writes) {
             let buffer = program.buffer(*id);
             if buffer.kind != BufferKind::Temp {
@@ -93,10 +93,11 @@ fn spans(program: &Program) -> Option<Vec<Span>> {
 /// Gives every span an offset; the bytes they need together.
 fn place(spans: &mut [Span]) -> usize {
     type Key = fn(&Span) -> f64;
+    // Long lives first leaves the fewest gaps to look through, so it is the quickest.
     const KEYS: [Key; 6] = [
+        |s| -(s.length() as f64),
         |s| -(s.bytes as f64 * s.length() as f64),
         |s| -(s.bytes as f64),
-        |s| -(s.length() as f64),
         |s| s.first as f64,
         |s| s.last as f64,
         |s| -(s.bytes as f64 * (s.length() as f64).sqrt()),
@@ -170,7 +171,7 @@ fn fit(spans: &[Span], order: &[usize], tightest: bool) -> (Vec<usize>, usize) {
         let span = &spans[new];
         taken.clear();
         occupied.during(span.first..=span.last, &mut taken);
-        taken.sort_unstable();
+        taken.sort(); // ascending runs, which this sort merges
         let (mut end, mut best): (usize, Option<(usize, usize)>) = (0, None);
         for &(from, to) in &taken {
             if from >= end + span.bytes {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kiln_graph::{Builder, Graph, NodeId, copy_results, merge, ops, sweep};
+use kiln_graph::{Builder, Graph, NodeId, Operands, copy_results, merge, ops, sweep};
 
 use crate::pass::{Notes, PassError};
 
@@ -32,7 +32,7 @@ pub(crate) fn rewrite(graph: &Graph, step: &mut Step<'_>) -> Result<Graph, PassE
     let mut stands: Vec<NodeId> = Vec::with_capacity(graph.len());
     let mut new: Vec<NodeId> = Vec::with_capacity(graph.len());
     for id in graph.ids() {
-        let operands: Vec<NodeId> = graph.operands(id).iter().map(|o| new[o.index()]).collect();
+        let operands: Operands = graph.operands(id).iter().map(|o| new[o.index()]).collect();
         b.locate(graph[id].locations.clone());
         let start = b.modify(|g| g.append(graph[id].clone(), &operands));
         settle(&b, &mut stands, step)?;
@@ -48,7 +48,7 @@ fn settle(b: &Builder, stands: &mut Vec<NodeId>, step: &mut Step<'_>) -> Result<
     while stands.len() < b.inspect(Graph::len) {
         let id = NodeId::new(stands.len());
         let operands = b.inspect(|g| g.operands(id));
-        let settled: Vec<NodeId> = operands.iter().map(|&o| resolve(stands, o)).collect();
+        let settled: Operands = operands.iter().map(|&o| resolve(stands, o)).collect();
         stands.push(id);
         if settled != operands {
             let node = b.inspect(|g| g[id].clone());
@@ -73,7 +73,7 @@ fn settle(b: &Builder, stands: &mut Vec<NodeId>, step: &mut Step<'_>) -> Result<
                     false => (first..made).flat_map(|n| g.operands(NodeId::new(n))).collect(),
                 };
                 let taken = match read.is_empty() {
-                    true => g.operands(id), // they were constants
+                    true => g.operands(id).into_vec(), // they were constants
                     false => between(g, id, &read),
                 };
                 merge(taken.iter().chain([&id]).map(|&n| &g[n].locations))
@@ -94,7 +94,7 @@ pub(crate) fn between(graph: &Graph, root: NodeId, read: &[NodeId]) -> Vec<NodeI
     /// Rules look at few nodes.
     const REACH: usize = 64;
     let mut near = BTreeSet::new();
-    let mut open = graph.operands(root);
+    let mut open = graph.operands(root).into_vec();
     while let Some(id) = open.pop().filter(|_| near.len() < REACH) {
         if !read.contains(&id) && near.insert(id) {
             open.extend(graph.operands(id));

@@ -6,8 +6,8 @@
 
 use kiln_loops::{BufferKind, Program};
 
-use crate::inplace::touched;
 use crate::pass::{Notes, Pass, PassError};
+use crate::walk::Touched;
 
 /// See the module.
 pub static PASS: Pass<Program> =
@@ -21,19 +21,18 @@ fn run(mut program: Program, _: &mut Notes) -> Result<Program, PassError> {
 }
 
 /// For each kernel the later kernels that must wait for it.
-fn followers(program: &Program) -> Vec<Vec<usize>> {
+fn followers(program: &Program, touched: &[Touched]) -> Vec<Vec<usize>> {
     let mut followers = vec![Vec::new(); program.kernels.len()];
     let mut writer: Vec<Option<usize>> = vec![None; program.buffers.len()];
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); program.buffers.len()];
-    for (position, kernel) in program.kernels.iter().enumerate() {
-        let (reads, writes) = touched(kernel);
-        for buffer in &reads {
+    for (position, Touched { reads, writes }) in touched.iter().enumerate() {
+        for buffer in reads {
             if let Some(before) = writer[buffer.0 as usize] {
                 followers[before].push(position);
             }
             readers[buffer.0 as usize].push(position);
         }
-        for buffer in &writes {
+        for buffer in writes {
             let b = buffer.0 as usize;
             if let Some(before) = writer[b].filter(|w| *w != position) {
                 followers[before].push(position);
@@ -53,10 +52,11 @@ fn followers(program: &Program) -> Vec<Vec<usize>> {
 
 fn order(program: &Program) -> Vec<usize> {
     let n = program.kernels.len();
-    let followers = followers(program);
+    let touched: Vec<Touched> = program.kernels.iter().map(Touched::by).collect();
+    let followers = followers(program, &touched);
     let mut waits = vec![0usize; n];
     followers.iter().flatten().for_each(|&f| waits[f] += 1);
-    let early = feeds_only_updates(program);
+    let early = feeds_only_updates(program, &touched);
 
     let mut order = Vec::with_capacity(n);
     let mut done = vec![false; n];
@@ -80,12 +80,11 @@ fn order(program: &Program) -> Vec<usize> {
 }
 
 /// Whether all a kernel computes ends in values that live across runs, and in nothing else.
-fn feeds_only_updates(program: &Program) -> Vec<bool> {
+fn feeds_only_updates(program: &Program, touched: &[Touched]) -> Vec<bool> {
     let mut early = vec![false; program.kernels.len()];
     // Temporary buffers that a kernel which is not early reads.
     let mut needed = vec![false; program.buffers.len()];
-    for (position, kernel) in program.kernels.iter().enumerate().rev() {
-        let (reads, writes) = touched(kernel);
+    for (position, Touched { reads, writes }) in touched.iter().enumerate().rev() {
         early[position] = writes.iter().all(|b| match program.buffer(*b).kind {
             BufferKind::Temp => !needed[b.0 as usize],
             BufferKind::Output => false,

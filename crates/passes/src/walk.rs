@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use kiln_loops::{Affine, For, Index, Inst, Mem, Reg, Stmt, Var, accesses, operands};
+use kiln_loops::{
+    Affine, BufferId, For, Index, Inst, Kernel, Mem, Reg, Stmt, Var, accesses, operands,
+};
+use smallvec::{Array, SmallVec};
 
 /// Calls `f` with every statement, outer before inner, in order.
 pub fn each<'s>(body: &'s [Stmt], f: &mut impl FnMut(&'s Stmt)) {
@@ -10,6 +13,33 @@ pub fn each<'s>(body: &'s [Stmt], f: &mut impl FnMut(&'s Stmt)) {
         f(stmt);
         if let Stmt::For(inner) = stmt {
             each(&inner.body, f);
+        }
+    }
+}
+
+/// The buffers a kernel reads and writes, each once.
+pub struct Touched {
+    pub reads: SmallVec<[BufferId; 6]>,
+    pub writes: SmallVec<[BufferId; 2]>,
+}
+
+impl Touched {
+    pub fn by(kernel: &Kernel) -> Touched {
+        let (mut reads, mut writes) = (SmallVec::new(), SmallVec::new());
+        each(&kernel.body, &mut |stmt| {
+            self::reads(stmt).for_each(|m| note(kernel, m, &mut reads));
+            self::writes(stmt).into_iter().for_each(|m| note(kernel, m, &mut writes));
+        });
+        Touched { reads, writes }
+    }
+}
+
+/// Adds the buffer, if the memory is one.
+fn note<A: Array<Item = BufferId>>(kernel: &Kernel, mem: Mem, list: &mut SmallVec<A>) {
+    if let Mem::Arg(a) = mem {
+        let id = kernel.args[a as usize];
+        if !list.contains(&id) {
+            list.push(id);
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Deref;
 
+use smallvec::SmallVec;
+
 use crate::DType;
 
 /// No single tensor may take more bytes than this (1 TiB): sizes beyond it are refused before any
@@ -13,7 +15,7 @@ pub const MAX_BYTES: usize = 1 << 40;
 ///
 /// The element count of a `Shape` is known to be at most [`MAX_BYTES`]` / 4`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Shape(Vec<usize>);
+pub struct Shape(SmallVec<[usize; 4]>);
 
 /// A shape whose element count is beyond [`MAX_BYTES`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,14 +32,14 @@ impl Shape {
         // Zero sizes are left out of the product so that no partial product overflows unseen.
         let volume = dims.iter().filter(|&&d| d != 0).try_fold(1usize, |n, &d| n.checked_mul(d));
         match volume {
-            Some(n) if n <= MAX_BYTES / 4 => Ok(Shape(dims)),
+            Some(n) if n <= MAX_BYTES / 4 => Ok(Shape(SmallVec::from_slice(&dims))),
             _ => Err(ShapeError(dims)),
         }
     }
 
     /// The shape of a single value.
     pub const fn scalar() -> Shape {
-        Shape(Vec::new())
+        Shape(SmallVec::new_const())
     }
 
     /// The number of axes.
