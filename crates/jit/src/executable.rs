@@ -24,7 +24,7 @@ pub(crate) const MAX_THREADS: usize = 1024;
 /// microsecond.
 const SHARED_KERNEL: f64 = 4_000.0;
 /// Nanoseconds that threads must save in a whole run to be worth waking.
-const SHARED_PROGRAM: f64 = 60_000.0;
+const SHARED_PROGRAM: f64 = 10_000.0;
 
 /// How to compile and run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,16 +2,18 @@
 //! atomic counters hand out the parts of each step.
 //!
 //! A step is over when its parts are done, not when every worker has come by: a worker that the
-//! system lets wait holds up nothing but the part it has taken. Who runs ahead spins for a while,
-//! then yields, then sleeps, so that a machine with fewer cores than workers, or busy with something
-//! else, loses little.
+//! system lets wait holds up nothing but the part it has taken. Nor does a region wait for a worker
+//! that has yet to wake up: the thread that calls is a worker and begins at once. Who has nothing to
+//! do, within a region or between two, spins for a while, then yields, then sleeps, so that runs one
+//! after the other find everyone awake, and a machine with fewer cores than workers, or busy with
+//! something else, loses little.
 
+use std::cell::UnsafeCell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError, TryLockError};
-
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, TryLockError};
+use std::thread::JoinHandle;
 
 use crate::error::Error;
 
@@ -20,12 +22,16 @@ const SPINS: usize = 2000;
 /// Yields of a waiting worker before it goes to sleep.
 const YIELDS: usize = 64;
 
-/// Workers of one Rayon pool, each on a core of its own if there are enough.
+/// Workers, each on a core of its own if there are enough: the thread that calls, and threads that
+/// wait for it.
 #[derive(Debug)]
 pub(crate) struct Team {
-    pool: ThreadPool,
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
     busy: Mutex<()>,
     spins: usize,
+    /// The core that is left to the caller.
+    home: Option<usize>,
 }
 
 /// A step of a region; all of it is done before the next begins.
@@ -65,9 +71,7 @@ pub(crate) struct Region {
     /// Steps that are over.
     over: AtomicUsize,
     failed: AtomicBool,
-    sleepers: AtomicUsize,
-    lock: Mutex<()>,
-    wake: Condvar,
+    sleepers: Sleepers,
 }
 
 /// Parts of a step, on a cache line of their own.
@@ -89,9 +93,7 @@ impl Region {
             steps,
             over: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
-            sleepers: AtomicUsize::new(0),
-            lock: Mutex::new(()),
-            wake: Condvar::new(),
+            sleepers: Sleepers::default(),
         }
     }
 
@@ -131,7 +133,7 @@ impl Region {
                         f(worker, number, Task::Over);
                     }
                     self.over.store(number + 1, Ordering::SeqCst);
-                    self.wake_sleepers();
+                    self.sleepers.wake();
                 }
             }
             let is_last = number + 1 == self.steps.len();
@@ -143,61 +145,37 @@ impl Region {
 
     /// Waits until the step is over; `false` if a worker failed.
     fn wait(&self, step: usize, spins: usize) -> bool {
-        let waiting =
-            || self.over.load(Ordering::SeqCst) <= step && !self.failed.load(Ordering::SeqCst);
-        let mut tries = 0;
-        while waiting() {
-            match tries {
-                n if n < spins => std::hint::spin_loop(),
-                n if n < spins + YIELDS => std::thread::yield_now(),
-                _ => self.sleep(waiting),
-            }
-            tries += 1;
-        }
+        self.sleepers.wait(spins, || {
+            self.over.load(Ordering::SeqCst) <= step && !self.failed.load(Ordering::SeqCst)
+        });
         !self.failed.load(Ordering::Acquire)
-    }
-
-    /// The count of sleepers is raised before the condition is looked at again, and the condition
-    /// is changed before the count is looked at: one of the two sees the other.
-    fn sleep(&self, waiting: impl Fn() -> bool) {
-        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        self.sleepers.fetch_add(1, Ordering::SeqCst);
-        while waiting() {
-            guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
-        }
-        self.sleepers.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    fn wake_sleepers(&self) {
-        if self.sleepers.load(Ordering::SeqCst) > 0 {
-            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
-            self.wake.notify_all();
-        }
     }
 
     fn fail(&self) {
         self.failed.store(true, Ordering::SeqCst);
-        self.wake_sleepers();
+        self.sleepers.wake();
     }
 }
 
 impl Team {
-    /// Starts the threads.
+    /// Starts the threads; the one that asks for a run is a worker as well.
     pub fn new(threads: usize) -> Result<Team, Error> {
         let cores = affinity::cores();
         let available = std::thread::available_parallelism().map_or(1, usize::from);
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|n| format!("kiln-{n}"))
-            .start_handler(move |n| {
-                if cores.len() >= threads {
-                    affinity::pin(cores[n]);
-                }
-            })
-            .build()
-            .map_err(|e| Error::Team(e.to_string()))?;
         let spins = if threads <= available { SPINS } else { 0 };
-        Ok(Team { pool, busy: Mutex::new(()), spins })
+        let home = (cores.len() >= threads).then(|| cores.first().copied()).flatten();
+        let shared = Arc::new(Shared::default());
+        let mut team = Team { shared, workers: Vec::new(), busy: Mutex::new(()), spins, home };
+        for n in 1..threads {
+            let (shared, core) = (team.shared.clone(), home.and(cores.get(n).copied()));
+            let work = move || {
+                core.inspect(|&core| affinity::pin(core));
+                shared.work(n, spins);
+            };
+            let started = std::thread::Builder::new().name(format!("kiln-{n}")).spawn(work);
+            team.workers.push(started.map_err(|e| Error::Team(e.to_string()))?);
+        }
+        Ok(team)
     }
 
     /// Runs the steps: `f` gets the number of the worker and of the step. `None` if the team is
@@ -212,16 +190,149 @@ impl Team {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
+        self.home.inspect(|&core| affinity::go_to(core));
         region.reset();
         let region = &*region;
-        self.pool.broadcast(|worker| {
-            let work = || region.work(worker.index(), self.spins, &f);
+        let job = |worker: usize| {
+            let work = || region.work(worker, self.spins, &f);
             if catch_unwind(AssertUnwindSafe(work)).is_err() {
                 region.fail();
             }
-        });
+        };
+        self.shared.open(&job);
+        job(0);
+        self.shared.close();
         let failed = region.failed.load(Ordering::Acquire);
         Some(if failed { Err(Panicked) } else { Ok(()) })
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::SeqCst);
+        self.shared.opened.fetch_add(1, Ordering::SeqCst);
+        self.shared.sleepers.wake();
+        for worker in self.workers.drain(..) {
+            // A worker catches the panics of its jobs, so it ends well.
+            let _ = worker.join();
+        }
+    }
+}
+
+/// What a worker does in a region, given its number.
+type Job<'a> = &'a (dyn Fn(usize) + Sync);
+
+/// Where the workers wait for a region, and its gate.
+#[derive(Default)]
+struct Shared {
+    /// Regions so far.
+    opened: AtomicUsize,
+    /// [`OPEN`] while workers may come in, plus the number of those inside.
+    gate: AtomicUsize,
+    /// Written while the gate is shut and nobody is inside, read by those inside.
+    job: UnsafeCell<Option<Job<'static>>>,
+    /// The team is no more.
+    over: AtomicBool,
+    sleepers: Sleepers,
+}
+
+// SAFETY: the gate orders all access to the job (see there); everything else is shared by nature.
+unsafe impl Sync for Shared {}
+
+/// The flag of the gate; far more than workers.
+const OPEN: usize = 1 << 32;
+
+impl Shared {
+    /// Lets the workers in. Whoever comes late, or not at all, holds up nobody.
+    fn open(&self, job: Job<'_>) {
+        // SAFETY: the caller shuts the gate by `close` before the job's borrows end, and no one
+        // reads it outside; nobody is inside now, and only the team's one caller writes.
+        unsafe { *self.job.get() = Some(std::mem::transmute::<Job<'_>, Job<'static>>(job)) };
+        self.gate.store(OPEN, Ordering::Release);
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        self.sleepers.wake();
+    }
+
+    /// Shuts the gate and waits for those inside.
+    fn close(&self) {
+        self.gate.fetch_and(!OPEN, Ordering::AcqRel);
+        let mut tries = 0;
+        while self.gate.load(Ordering::Acquire) != 0 {
+            // All parts are done: who is inside is on the way out, unless the system lets it wait.
+            match tries {
+                n if n < SPINS => std::hint::spin_loop(),
+                _ => std::thread::yield_now(),
+            }
+            tries += 1;
+        }
+    }
+
+    /// The life of a worker.
+    fn work(&self, worker: usize, spins: usize) {
+        let mut seen = 0;
+        loop {
+            self.sleepers.wait(spins, || self.opened.load(Ordering::SeqCst) == seen);
+            seen = self.opened.load(Ordering::SeqCst);
+            if self.over.load(Ordering::SeqCst) {
+                return;
+            }
+            let enter = |gate| (gate & OPEN != 0).then_some(gate + 1);
+            if self.gate.fetch_update(Ordering::AcqRel, Ordering::Relaxed, enter).is_ok() {
+                // SAFETY: inside the gate the job is there and is not written.
+                if let Some(job) = unsafe { *self.job.get() } {
+                    job(worker);
+                }
+                self.gate.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("opened", &self.opened).finish_non_exhaustive()
+    }
+}
+
+/// Threads that wait for a condition on atomics.
+#[derive(Debug, Default)]
+struct Sleepers {
+    count: AtomicUsize,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+impl Sleepers {
+    /// Returns once the condition no longer holds: spins for a while, then yields, then sleeps.
+    fn wait(&self, spins: usize, waiting: impl Fn() -> bool) {
+        let mut tries = 0;
+        while waiting() {
+            match tries {
+                n if n < spins => std::hint::spin_loop(),
+                n if n < spins + YIELDS => std::thread::yield_now(),
+                _ => self.sleep(&waiting),
+            }
+            tries += 1;
+        }
+    }
+
+    /// The count of sleepers is raised before the condition is looked at again, and the condition
+    /// is changed before the count is looked at: one of the two sees the other.
+    fn sleep(&self, waiting: impl Fn() -> bool) {
+        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.count.fetch_add(1, Ordering::SeqCst);
+        while waiting() {
+            guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.count.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// To be called after the condition has changed.
+    fn wake(&self) {
+        if self.count.load(Ordering::SeqCst) > 0 {
+            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            self.wake.notify_all();
+        }
     }
 }
 
@@ -257,12 +368,30 @@ mod affinity {
         (0..libc::CPU_SETSIZE as usize).filter(is_set).collect()
     }
 
+    /// Moves the calling thread to a core, where the system will leave it as long as the others are
+    /// taken; its own choice of cores stays.
+    pub fn go_to(core: usize) {
+        // SAFETY: asks for a number.
+        if unsafe { libc::sched_getcpu() } == core as libc::c_int {
+            return;
+        }
+        let before = cores();
+        pin_to(&[core]);
+        if !before.is_empty() {
+            pin_to(&before);
+        }
+    }
+
     /// Keeps the calling thread on a core; a refusal changes speed only, and is ignored.
     pub fn pin(core: usize) {
-        // SAFETY: the core came from a set of the same size.
+        pin_to(&[core]);
+    }
+
+    fn pin_to(cores: &[usize]) {
+        // SAFETY: an empty set is all zeros; the cores came from a set of the same size.
         unsafe {
             let mut set: libc::cpu_set_t = std::mem::zeroed();
-            libc::CPU_SET(core, &mut set);
+            cores.iter().for_each(|&core| libc::CPU_SET(core, &mut set));
             libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set);
         }
     }
@@ -275,6 +404,8 @@ mod affinity {
     }
 
     pub fn pin(_core: usize) {}
+
+    pub fn go_to(_core: usize) {}
 }
 
 #[cfg(test)]
@@ -289,7 +420,7 @@ mod tests {
             let shared = Step::Shared { total: 100, grain: 3 };
             let steps = [shared.clone(), shared.clone(), Step::Alone, shared.clone(), Step::Alone];
             let mut region = Region::new(steps.to_vec());
-            for _ in 0..50 {
+            for _ in 0..500 {
                 let done: Vec<AtomicI64> = steps.iter().map(|_| AtomicI64::new(0)).collect();
                 let (early, over) = (AtomicU64::new(0), AtomicU64::new(0));
                 let result = team.run(&mut region, |worker, step, task| {

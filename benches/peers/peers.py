@@ -1,0 +1,319 @@
+"""Times inference of the networks in `dsl/models/` beside other programs, in turns, on the same random weights.
+
+    pip install -r benches/peers/requirements.txt
+    cargo build --release
+    python benches/peers/peers.py --networks resnet18,resnet50 --threads 2 --batch 1
+
+Every program lives in a process of its own, and only one works at a time: in each round each runs for --seconds, after
+runs that do not count. The least time of all rounds counts. First the outputs are compared with PyTorch's in f64. Prints
+a table in Markdown; with --results FILE the numbers are added to that file, and the table shows all of them. A program
+that is missing or fails has the reason below the table.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+
+import numpy as np
+
+warnings.simplefilter("ignore")  # what the exporters deprecate
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# The most that an output may differ, relative to the largest.
+TOLERANCE = 1e-4
+
+
+def networks():
+    """The rows of the table: those of the comparison with PyTorch, GoogLeNet without its side classifiers."""
+    sys.path.insert(0, str(ROOT / "tests" / "pytorch"))
+    from compare_networks import FULL
+    from torchvision import models
+
+    names = ("lenet", "alexnet", "googlenet", "inception_bn", "resnet18", "resnet50")
+    rows = {name: FULL[name] for name in names}
+    rows["googlenet"].module = lambda: models.googlenet(aux_logits=False, init_weights=False)
+    rows["googlenet"].set = {"sides": "false"}
+    return rows
+
+
+def randomise(module):
+    """Statistics that hide nothing: neither 0 nor 1."""
+    import torch
+
+    ranges = {"weight": (0.5, 1.0), "bias": (-0.2, 0.2), "running_mean": (-0.2, 0.2), "running_var": (0.5, 1.5)}
+    generator = torch.Generator().manual_seed(1)
+    for part in module.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            for name, (low, high) in ranges.items():
+                getattr(part, name).data.uniform_(low, high, generator=generator)
+
+
+class Case:
+    """A network's weights, its input and what it should give, as files in a folder."""
+
+    def __init__(self, network, batch, threads, kiln, folder):
+        import torch
+        from safetensors.torch import save_file
+
+        self.threads, self.kiln, self.folder = threads, kiln, pathlib.Path(folder)
+        self.model, self.output = str(ROOT / network.model), network.outputs[0]
+        self.set = {"N": batch, **network.set}
+        self.names = network.names and str(ROOT / network.names)
+        torch.manual_seed(0)
+        module = network.module()
+        randomise(module.eval())
+        self.image = np.random.default_rng(0).standard_normal((batch, *network.image), dtype=np.float32)
+        np.save(self.folder / "image.npy", self.image)
+        weights = {name: x for name, x in module.state_dict().items() if "num_batches_tracked" not in name}
+        save_file(weights, self.folder / "weights.safetensors")
+        image = torch.from_numpy(self.image)
+        torch.jit.save(torch.jit.trace(module, image[:1]), str(self.folder / "network.pt"))
+        torch.onnx.export(
+            module, (image,), str(self.folder / "network.onnx"), dynamo=False, input_names=["image"], output_names=["output"],
+        )
+        with torch.inference_mode():
+            self.expected = module.double()(image.double()).numpy()
+
+
+class Torch:
+    """Channels-last, traced and frozen: the fastest form that needs no compiler."""
+
+    def __init__(self, case):
+        import torch
+
+        torch.set_num_threads(case.threads)
+        self.inference = torch.inference_mode
+        module = torch.jit.load(str(case.folder / "network.pt")).to(memory_format=torch.channels_last)
+        self.module = torch.jit.optimize_for_inference(torch.jit.freeze(module.eval()))
+        self.image = torch.from_numpy(case.image).to(memory_format=torch.channels_last)
+
+    def run(self):
+        with self.inference():
+            return self.module(self.image).numpy()
+
+
+class OnnxRuntime:
+    def __init__(self, case):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = case.threads
+        model = str(case.folder / "network.onnx")
+        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.inputs = {"image": case.image}
+
+    def run(self):
+        return self.session.run(None, self.inputs)[0]
+
+
+class OpenVino:
+    def __init__(self, case):
+        import openvino
+
+        settings = {"INFERENCE_NUM_THREADS": case.threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        compiled = openvino.Core().compile_model(str(case.folder / "network.onnx"), "CPU", settings)
+        self.request = compiled.create_infer_request()
+        self.image = case.image
+
+    def run(self):
+        return self.request.infer([self.image], share_inputs=True)[0]
+
+
+class Mnn:
+    def __init__(self, case):
+        import MNN
+
+        # The converter itself: MNN's command installs packages and reports its use over the network.
+        from _tools import mnnconvert
+
+        model, onnx = str(case.folder / "network.mnn"), str(case.folder / "network.onnx")
+        mnnconvert(["mnnconvert", "-f", "ONNX", "--modelFile", onnx, "--MNNModel", model, "--bizCode", "kiln"])
+        settings = {"backend": "CPU", "precision": "high", "numThread": case.threads}
+        self.runtime = MNN.nn.create_runtime_manager((settings,))
+        self.module = MNN.nn.load_module_from_file(model, ["image"], ["output"], runtime_manager=self.runtime)
+        form = MNN.expr.data_format
+        image = MNN.expr.const(case.image, case.image.shape, form.NCHW, MNN.expr.dtype.float)
+        self.image = MNN.expr.convert(image, form.NC4HW4)
+
+    def run(self):
+        output = self.module.forward([self.image])[0]
+        return np.array(output.read()).reshape(output.shape)
+
+
+class Ncnn:
+    """It takes one image at a time: a batch is so many runs."""
+
+    def __init__(self, case):
+        import ncnn
+
+        shape = ",".join(str(n) for n in (1, *case.image.shape[1:]))
+        program = pathlib.Path(sys.executable).with_name("pnnx")
+        convert = [program, case.folder / "network.pt", f"inputshape=[{shape}]", "fp16=0"]
+        subprocess.run(convert, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=case.folder)
+        self.net = ncnn.Net()
+        self.net.opt.num_threads = case.threads
+        self.net.opt.use_fp16_storage = self.net.opt.use_fp16_packed = self.net.opt.use_fp16_arithmetic = False
+        self.net.opt.use_bf16_storage = False
+        self.net.load_param(str(case.folder / "network.ncnn.param"))
+        self.net.load_model(str(case.folder / "network.ncnn.bin"))
+        self.images = [ncnn.Mat(image) for image in case.image]
+
+    def one(self, image):
+        with self.net.create_extractor() as extractor:
+            extractor.input("in0", image)
+            return np.array(extractor.extract("out0")[1])
+
+    def run(self):
+        return np.stack([self.one(image) for image in self.images])
+
+
+class Kiln:
+    """The command: its `run` gives the outputs, its `bench` the time."""
+
+    def __init__(self, case):
+        self.case, folder = case, case.folder
+        self.program = [case.model, "--threads", str(case.threads), "--weights", str(folder / "weights.safetensors")]
+        self.program += ["--names", case.names] if case.names else []
+        for key, value in case.set.items():
+            self.program += ["--set", f"{key}={value}"]
+        self.repeat = 2
+
+    def run(self):
+        out = self.case.folder / "out.npy"
+        files = ["--input", f"image={self.case.folder / 'image.npy'}", "--output", f"{self.case.output}={out}"]
+        subprocess.run([self.case.kiln, "run", *self.program, *files], check=True, stdout=subprocess.DEVNULL)
+        return np.load(out)
+
+    def least(self, seconds):
+        command = [self.case.kiln, "bench", *self.program, "--repeat", str(self.repeat), "--json"]
+        answer = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        self.repeat = max(2, int(seconds * 1e3 / answer["median_ms"]))
+        return answer["min_ms"]
+
+
+def least(peer, seconds):
+    """The least milliseconds of the runs in so many seconds."""
+    for _ in range(3):
+        peer.run()
+    times, end = [], time.perf_counter() + seconds
+    while not times or time.perf_counter() < end:
+        start = time.perf_counter()
+        peer.run()
+        times.append(time.perf_counter() - start)
+    return min(times) * 1e3
+
+
+PEERS = {"torch": Torch, "ONNX Runtime": OnnxRuntime, "OpenVINO": OpenVino, "MNN": Mnn, "ncnn": Ncnn, "Kiln": Kiln}
+
+
+def serve(name, case, pipe):
+    """A program's process: answers with the output, then with times for every number of seconds that comes."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    try:
+        peer = PEERS[name](case)
+        pipe.send(("output", peer.run()))
+        while (seconds := pipe.recv()) is not None:
+            pipe.send(("ms", peer.least(seconds) if isinstance(peer, Kiln) else least(peer, seconds)))
+    except Exception as error:  # noqa: BLE001 - whatever a program cannot do, the others can be compared
+        pipe.send(("failed", f"{type(error).__name__}: {error}"))
+
+
+def ask(pipe):
+    """The next answer of a process, also of one that died."""
+    try:
+        return pipe.recv()
+    except EOFError:
+        return "failed", "its process ended"
+
+
+def measure(network, arguments):
+    """{program: {"ms": least, "error": largest difference} or {"failed": reason}} of one network."""
+    results, pipes, processes = {}, {}, {}
+    spawn = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        case = Case(network, arguments.batch, arguments.threads, arguments.kiln, folder)
+        for name in arguments.peers:
+            pipes[name], end = spawn.Pipe()
+            processes[name] = spawn.Process(target=serve, args=(name, case, end))
+            processes[name].start()
+            end.close()
+            kind, answer = ask(pipes[name])
+            if kind == "failed":
+                results[name] = {"failed": answer}
+                continue
+            error = float(np.abs(answer - case.expected).max() / np.abs(case.expected).max())
+            agrees = answer.shape == case.expected.shape and error <= TOLERANCE
+            results[name] = {"ms": None, "error": error} if agrees else {"failed": f"its output differs by {error:.1e}"}
+        for _ in range(arguments.rounds):
+            for name, result in results.items():
+                if "failed" in result:
+                    continue
+                time.sleep(0.1)  # whose threads still wait for work goes to sleep
+                try:
+                    pipes[name].send(arguments.seconds)
+                    kind, answer = ask(pipes[name])
+                except BrokenPipeError:
+                    kind, answer = "failed", "its process ended"
+                if kind == "failed":
+                    results[name] = {"failed": answer}
+                else:
+                    result["ms"] = min(answer, result["ms"] or answer)
+        for name, process in processes.items():
+            if process.is_alive() and "failed" not in results[name]:
+                pipes[name].send(None)
+            pipes[name].close()
+            process.join()
+    return results
+
+
+def table(results):
+    """Markdown: milliseconds, and Kiln's share of the fastest other's time; then what failed."""
+    lines = [f"| network | batch | threads | {' | '.join(PEERS)} | Kiln / fastest |", "|---|" + "---:|" * (len(PEERS) + 3)]
+    failures = []
+    for key, row in results.items():
+        times = {name: result["ms"] for name, result in row.items() if "ms" in result}
+        failures += [f"{key}: {name}: {result['failed']}" for name, result in row.items() if "failed" in result]
+        others = [ms for name, ms in times.items() if name != "Kiln"]
+        fastest = min(others, default=None)
+        cells = [f"{times[name]:.3g}" if name in times else "-" for name in PEERS]
+        cells = [f"**{cell}**" if times.get(name) == fastest and others else cell for name, cell in zip(PEERS, cells)]
+        ratio = f"{times['Kiln'] / fastest:.2f}" if others and "Kiln" in times else "-"
+        lines.append(f"| {' | '.join(key.split('/'))} | {' | '.join(cells)} | {ratio} |")
+    return "\n".join(lines + [""] * bool(failures) + failures)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words = lambda text: text.split(",")  # noqa: E731
+    parser.add_argument("--networks", type=words, help="all by default")
+    parser.add_argument("--peers", type=words, default=list(PEERS), help=",".join(PEERS))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=0.3, help="how long a program runs in a round")
+    parser.add_argument("--kiln", default=str(ROOT / "target" / "release" / "kiln"))
+    parser.add_argument("--results", type=pathlib.Path, help="a JSON file that keeps the numbers")
+    arguments = parser.parse_args()
+    # So many cores for so many threads, for all alike; inherited by every process.
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
+    rows, results = networks(), {}
+    if arguments.results and arguments.results.exists():
+        results = json.loads(arguments.results.read_text())
+    for name in arguments.networks or list(rows):
+        results[f"{name}/{arguments.batch}/{arguments.threads}"] = measure(rows[name], arguments)
+        if arguments.results:
+            arguments.results.write_text(json.dumps(results, indent=1))
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
