@@ -108,6 +108,11 @@ pub struct Start {
 }
 
 impl Start {
+    /// Whether weights come from a file.
+    pub fn is_file(&self) -> bool {
+        self.weights.is_some()
+    }
+
     /// The table of the names that weights have in files.
     pub fn names(&self) -> Result<Names, Failure> {
         self.naming.table()

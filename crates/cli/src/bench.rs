@@ -7,7 +7,7 @@ use kiln::Profile;
 use kiln_train::peak_rss_bytes;
 use serde_json::json;
 
-use crate::arguments::Program;
+use crate::arguments::{Program, Start};
 use crate::failure::Failure;
 use crate::output;
 
@@ -19,11 +19,13 @@ Examples:
   kiln bench dsl/models/lenet.kiln --train --set N=64 --threads 2 --repeat 100 --json
   kiln bench dsl/models/lenet.kiln --train --profile
 
-Weights are the initial ones; inputs are random numbers in 0..1, whole numbers 0 and 1. Free axes
+Without --weights they are the initial ones; inputs are random numbers in 0..1, whole numbers 0 and 1. Free axes
 that --set does not bind have size 1, the batch of a training step that of the train section.")]
 pub struct Bench {
     #[command(flatten)]
     program: Program,
+    #[command(flatten)]
+    start: Start,
     /// The training step: forward, backward and update
     #[arg(long)]
     train: bool,
@@ -53,6 +55,10 @@ impl Bench {
         let executable = kiln::compile(&network, &options)?;
         let mut session = executable.session()?;
         session.set_weights(&kiln::initial_values(&model, &options)?)?;
+        if self.start.is_file() {
+            let weights = self.start.weights(&model, &options, &session.weight_types())?;
+            session.set_weights(&weights)?;
+        }
         for (name, tensor) in kiln::random_inputs(&executable, 0)? {
             session.set(&name, &tensor)?;
         }

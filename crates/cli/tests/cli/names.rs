@@ -53,6 +53,12 @@ fn files_have_the_names_that_a_table_gives() {
     assert_eq!(run(&[&ours]), run(&[&theirs, "--names", &table]));
     let words = ["missing    conv1.weight", "surplus    features.0.weight", "help:", "--names"];
     refused(&["run", SMALL, "--input", &image, "--weights", &theirs], &words);
+
+    for train in [&[][..], &["--train", "--set", "batch=2"]] {
+        let bench = [&["bench", SMALL, "--repeat", "1", "--weights", &theirs], train].concat();
+        kiln(&[&bench[..], &["--names", &table]].concat()).exits(0);
+        refused(&bench, &words);
+    }
 }
 
 #[test]

@@ -47,7 +47,8 @@ fn json_is_all_that_standard_output_gets() {
         assert_eq!(keys(&run.stdout), names(&expected));
         assert_eq!(run.stderr, "");
 
-        let bench = [&["bench", DIGITS, "--repeat", "2", "--profile"], train].concat();
+        // Enough runs that a busy machine delays no kernel in all of them.
+        let bench = [&["bench", DIGITS, "--repeat", "20", "--profile"], train].concat();
         let run = kiln(&[&bench[..], &["--json"]].concat()).exits(0);
         let result: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
         let kernels = result["profile"].as_array().expect("a list");
