@@ -205,7 +205,7 @@ fn check(
         let team = execute(&program, inputs, THREADS)?;
         for id in (0..program.buffers.len() as u32).map(BufferId) {
             let kind = &program.buffer(id).kind;
-            if matches!(kind, BufferKind::Temp | BufferKind::Const(_)) {
+            if matches!(kind, BufferKind::Temp | BufferKind::Prepared | BufferKind::Const(_)) {
                 continue;
             }
             let (one, many) = (at("threads", session.get(id))?, at("threads", team.get(id))?);

@@ -36,7 +36,10 @@ pub fn of_graph(
 /// Values for every buffer that a program is given.
 pub fn of_program(program: &Program, given: &[(String, String)]) -> Result<Inputs, String> {
     let buffers = program.buffers.iter().filter(|b| {
-        !matches!(b.kind, BufferKind::Temp | BufferKind::Output | BufferKind::Const(_))
+        !matches!(
+            b.kind,
+            BufferKind::Temp | BufferKind::Prepared | BufferKind::Output | BufferKind::Const(_)
+        )
     });
     let inputs = buffers.map(|b| (b.name.clone(), b.dtype, b.shape.clone()));
     values(inputs.collect(), given, &Inputs::new())

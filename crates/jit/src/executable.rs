@@ -61,6 +61,8 @@ pub enum Role {
     Output,
     /// Known at compile time.
     Const,
+    /// Computed from weights; not reachable from outside.
+    Prepared,
     /// Between kernels of one run; not reachable from outside.
     Temp,
 }
@@ -74,6 +76,7 @@ impl Role {
             BufferKind::Slot => Role::Slot,
             BufferKind::Output => Role::Output,
             BufferKind::Const(_) => Role::Const,
+            BufferKind::Prepared => Role::Prepared,
             BufferKind::Temp => Role::Temp,
         }
     }
@@ -97,8 +100,10 @@ pub struct BufferInfo {
 /// What compilation came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Kernels that a run launches.
+    /// Kernels that a run launches, those of the prelude included.
     pub kernels: usize,
+    /// Kernels that run once after weights were set.
+    pub prelude: usize,
     /// Kernels that were compiled; others share their code.
     pub distinct_kernels: usize,
     /// Descriptors of contractions.
@@ -209,9 +214,10 @@ impl Executable {
                 distinct: position,
             })
             .collect();
-        let steps = steps(&program.kernels, &launches, options.threads);
+        let steps = steps(&program.kernels, &launches, program.prelude, options.threads);
         let report = Report {
             kernels: launches.len(),
+            prelude: program.prelude,
             distinct_kernels: distinct.len(),
             contractions: descriptors.list.len(),
             code_bytes: code.bytes,
@@ -374,15 +380,16 @@ fn iterations(kernel: &Kernel) -> i64 {
     }
 }
 
-/// Groups the launches; nothing if one thread is as good as many.
+/// Groups the launches after the prelude; nothing if one thread is as good as many.
 fn steps(
     kernels: &[Kernel],
     launches: &[Launch],
+    prelude: usize,
     threads: usize,
 ) -> Vec<(Step, std::ops::Range<usize>)> {
     let mut steps: Vec<(Step, std::ops::Range<usize>)> = Vec::new();
     let mut saved = 0.0;
-    for (number, (kernel, launch)) in kernels.iter().zip(launches).enumerate() {
+    for (number, (kernel, launch)) in kernels.iter().zip(launches).enumerate().skip(prelude) {
         let cost = cost::nanoseconds(kernel);
         let total = launch.iterations;
         if total > 1 && cost >= SHARED_KERNEL {

@@ -55,6 +55,8 @@ pub struct Session {
     region: Region,
     shared: Vec<Range<usize>>,
     times: Option<Times>,
+    /// Whether the prelude has run since weights were last set.
+    prepared: bool,
     lost: bool,
 }
 
@@ -102,8 +104,8 @@ impl Session {
         let range = shared_range(&steps);
         let shared = executable.steps[range.clone()].iter().map(|s| s.1.clone()).collect();
         let region = Region::new(steps[range].to_vec());
-        let (times, lost) = (None, false);
-        Ok(Session { executable, arena, table, scratch, region, shared, times, lost })
+        let (times, prepared, lost) = (None, false, false);
+        Ok(Session { executable, arena, table, scratch, region, shared, times, prepared, lost })
     }
 
     /// The buffers; a [`BufferId`] is a position here.
@@ -111,7 +113,8 @@ impl Session {
         &self.executable.buffers
     }
 
-    /// Runs the program once. Allocates nothing itself.
+    /// Runs the program once, after the prelude if weights were set since it last ran. Allocates
+    /// nothing itself.
     ///
     /// # Errors
     /// If a thread panics, or did in an earlier run.
@@ -119,15 +122,19 @@ impl Session {
         if self.lost {
             return Err(Error::Panicked);
         }
-        let launches = self.executable.launches.len();
+        let (prelude, launches) = (self.executable.report.prelude, self.executable.launches.len());
+        if !self.prepared {
+            self.alone(0..prelude, 0);
+            self.prepared = true;
+        }
         let executable = self.executable.clone();
         let team = if self.region.is_empty() { None } else { executable.team()? };
         let (Some(team), [first, ..]) = (team, &self.shared[..]) else {
-            self.alone(0..launches, 0);
+            self.alone(prelude..launches, 0);
             return Ok(());
         };
         let (first, last) = (first.start, self.shared.last().map_or(launches, |r| r.end));
-        self.alone(0..first, 0);
+        self.alone(prelude..first, 0);
         let mut region = std::mem::replace(&mut self.region, Region::new(Vec::new()));
         let begin = Instant::now();
         let elapsed = || begin.elapsed().as_nanos() as u64;
@@ -206,6 +213,7 @@ impl Session {
             return Err(mismatch(buffer, format!("{}{}", value.dtype(), value.shape())));
         }
         write_tensor(value, base(&self.executable, &self.arena, buffer));
+        self.prepared &= buffer.role == Role::Input;
         Ok(())
     }
 
@@ -250,6 +258,7 @@ impl Session {
     pub fn f32_mut<'a>(&mut self, key: impl Into<Key<'a>>) -> Result<&mut [f32], Error> {
         let buffer = self.typed(key.into(), DType::F32, true)?;
         let (at, len) = (base(&self.executable, &self.arena, buffer), buffer.shape.elements());
+        self.prepared &= buffer.role == Role::Input;
         // SAFETY: as in `elements`; the session is borrowed exclusively.
         Ok(unsafe { std::slice::from_raw_parts_mut(at.cast(), len) })
     }
@@ -261,6 +270,7 @@ impl Session {
     pub fn i32_mut<'a>(&mut self, key: impl Into<Key<'a>>) -> Result<&mut [i32], Error> {
         let buffer = self.typed(key.into(), DType::I32, true)?;
         let (at, len) = (base(&self.executable, &self.arena, buffer), buffer.shape.elements());
+        self.prepared &= buffer.role == Role::Input;
         // SAFETY: as in `elements`; the session is borrowed exclusively.
         Ok(unsafe { std::slice::from_raw_parts_mut(at.cast(), len) })
     }
@@ -299,6 +309,7 @@ impl Session {
         let buffer = self.find(key)?;
         let role = match buffer.role {
             Role::Temp => "a temporary",
+            Role::Prepared => "prepared from weights",
             Role::Const if write => "a constant",
             _ => return Ok(buffer),
         };

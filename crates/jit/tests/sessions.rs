@@ -241,7 +241,7 @@ fn what_cannot_be_compiled_or_held_is_an_error() {
             offset: Some(n << 39),
         })
         .collect();
-    let huge = Program { buffers, kernels: Vec::new(), arena_bytes: 64 << 39 };
+    let huge = Program { buffers, arena_bytes: 64 << 39, ..Program::default() };
     let executable = Executable::compile(&huge, &options(2)).unwrap();
     let error = executable.session().unwrap_err();
     assert!(matches!(error, Error::Memory { bytes, .. } if bytes == 64 << 39), "{error}");

@@ -33,6 +33,8 @@ pub struct Memory {
     pub limit: Option<usize>,
     /// Weights and states of the model.
     pub weights: usize,
+    /// What is prepared from them once, such as packed weights.
+    pub prepared: usize,
     /// Values computed after the loss: gradients of weights and activations.
     pub gradients: usize,
     /// States of the optimiser.
@@ -75,6 +77,7 @@ impl Memory {
             let bytes = buffer.bytes();
             match (&buffer.kind, range) {
                 (BufferKind::Param | BufferKind::State, _) => memory.weights += bytes,
+                (BufferKind::Prepared, _) => memory.prepared += bytes,
                 (BufferKind::Slot, _) => memory.optimiser += bytes,
                 (BufferKind::Temp, Some(range)) => {
                     let class = if range.first > turn { &mut gradients } else { &mut saved };
@@ -117,11 +120,14 @@ impl fmt::Display for Memory {
         if let Some(limit) = self.limit {
             write!(f, " of {}", bytes(limit))?;
         }
+        write!(f, " (weights {}", bytes(self.weights))?;
+        if self.prepared > 0 {
+            write!(f, ", prepared {}", bytes(self.prepared))?;
+        }
         write!(
             f,
-            " (weights {}, gradients {}, optimiser {}, saved {}, scratch {}) | bound {} | \
+            ", gradients {}, optimiser {}, saved {}, scratch {}) | bound {} | \
              recomputed 0 ops, +0.0 % flops | smallest possible {}",
-            bytes(self.weights),
             bytes(self.gradients),
             bytes(self.optimiser),
             bytes(self.saved),

@@ -19,6 +19,8 @@ pub struct ProgramView<'a> {
     pub version: u32,
     /// Bytes of the arena; 0 before the plan.
     pub arena_bytes: usize,
+    /// How many kernels at the beginning run once after weights were set.
+    pub prelude: usize,
     /// The buffers; `id` is the position.
     pub buffers: Vec<BufferView<'a>>,
     /// The kernels, in the order they run.
@@ -99,6 +101,7 @@ pub fn view(program: &Program) -> ProgramView<'_> {
     ProgramView {
         version: 1,
         arena_bytes: program.arena_bytes,
+        prelude: program.prelude,
         buffers: buffers(program, &live_ranges(program)),
         kernels: program.kernels.iter().enumerate().map(|k| kernel(program, k)).collect(),
     }

@@ -124,7 +124,7 @@ impl<'p> Interp<'p> {
             }
         }
         for (buffer, tensor) in buffers.iter().zip(&mut memory.tensors) {
-            if matches!(buffer.kind, BufferKind::Temp | BufferKind::Output) {
+            if matches!(buffer.kind, BufferKind::Temp | BufferKind::Output | BufferKind::Prepared) {
                 forget(&mut tensor.data_mut());
             }
         }

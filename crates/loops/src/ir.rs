@@ -50,6 +50,8 @@ pub enum BufferKind {
     Output,
     /// Known at compile time.
     Const(Tensor),
+    /// Computed by the prelude from what lives across runs: packed weights and the like.
+    Prepared,
     /// Lives between kernels of one run.
     Temp,
 }
@@ -76,6 +78,9 @@ pub struct Program {
     pub buffers: Vec<Buffer>,
     /// The kernels, in the order they run.
     pub kernels: Vec<Kernel>,
+    /// How many kernels at the beginning depend on weights, states and constants alone: they run
+    /// once after those were set, not in every run.
+    pub prelude: usize,
     /// Bytes of the arena that holds every buffer, once the plan has been made; 0 before.
     pub arena_bytes: usize,
 }

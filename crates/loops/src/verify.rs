@@ -59,7 +59,7 @@ pub fn verify(program: &Program) -> Result<()> {
     let mut written: Vec<bool> = program
         .buffers
         .iter()
-        .map(|b| !matches!(b.kind, BufferKind::Temp | BufferKind::Output))
+        .map(|b| !matches!(b.kind, BufferKind::Temp | BufferKind::Output | BufferKind::Prepared))
         .collect();
     let at = |number: usize| {
         move |e: VerifyError| VerifyError {
@@ -85,6 +85,44 @@ pub fn verify(program: &Program) -> Result<()> {
         });
         kernel::order(program, kernel, &touches[first[number]], &mut written)
             .map_err(at(number))?;
+    }
+    prelude(program)
+}
+
+/// The prelude reads what lives across runs and leaves behind what is prepared from it; the kernels
+/// after it change neither, and share nothing else with it.
+fn prelude(program: &Program) -> Result<()> {
+    let n = program.prelude;
+    if n > program.kernels.len() {
+        return fail("prelude", format!("it has {n} kernels of {}", program.kernels.len()));
+    }
+    let mut touched = vec![false; program.buffers.len()];
+    for (number, kernel) in program.kernels.iter().enumerate() {
+        let place = || format!("kernel {number} {}", crate::text::quoted(&kernel.name));
+        let mut wrong = None;
+        crate::visit(&kernel.body, &mut |stmt| {
+            for access in crate::accesses(stmt) {
+                let Mem::Arg(arg) = access.mem else { continue };
+                let id = kernel.args[arg as usize];
+                let (kind, seen) = (&program.buffer(id).kind, &mut touched[id.0 as usize]);
+                let legal = match (kind, access.write) {
+                    (BufferKind::Temp | BufferKind::Prepared, _) if number < n => true,
+                    (BufferKind::Input | BufferKind::Output, _) | (_, true) if number < n => false,
+                    (BufferKind::Prepared, write) => !write,
+                    (BufferKind::Temp, _) => !*seen,
+                    (_, write) => !(write && *seen),
+                };
+                *seen |= number < n;
+                if !legal {
+                    let does = if access.write { "writes" } else { "reads" };
+                    let side = if number < n { "part of" } else { "after" };
+                    wrong.get_or_insert(format!("{side} the prelude, it {does} {id}"));
+                }
+            }
+        });
+        if let Some(message) = wrong {
+            return fail(place(), message);
+        }
     }
     Ok(())
 }

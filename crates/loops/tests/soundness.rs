@@ -165,6 +165,7 @@ fn compare(kind: LoopKind, seed: u64) -> (usize, usize) {
                 body,
             }],
             arena_bytes: 0,
+            prelude: 0,
         };
         let sound = sound(&accesses, elements);
         match verify(&program) {

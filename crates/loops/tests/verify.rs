@@ -348,6 +348,35 @@ fn affine_terms_are_canonical() {
 }
 
 #[test]
+fn a_prelude_reads_weights_and_leaves_what_is_prepared() {
+    let with = |prelude: usize, kernels: &[(usize, usize)]| {
+        let copies: String = kernels
+            .iter()
+            .map(|(from, to)| {
+                format!(
+                    "kernel \"k\"(b{from}, b{to}) {{ for i0 in 0..4 {{ %0 = load a0[i0] \
+                     store a1[i0] = %0 }} }} "
+                )
+            })
+            .collect();
+        format!(
+            "program prelude {prelude} {{ buffer b0 \"x\": f32[4] input buffer b1 \"w\": f32[4] param \
+             buffer b2 \"p\": f32[4] prepared buffer b3 \"t\": f32[4] temp buffer b4 \"y\": f32[4] output \
+             {copies} }}"
+        )
+    };
+    reject_program(&with(2, &[(1, 3), (3, 2), (0, 3), (3, 4)]), "after the prelude, it writes b3");
+    verify(&parse(&with(2, &[(1, 3), (3, 2), (2, 4)])).unwrap()).expect("what a prelude is for");
+    reject_program(&with(1, &[(0, 2), (2, 4)]), "part of the prelude, it reads b0");
+    reject_program(&with(1, &[(1, 4)]), "part of the prelude, it writes b4");
+    reject_program(&with(1, &[(1, 2), (0, 2)]), "after the prelude, it writes b2");
+    reject_program(&with(1, &[(1, 2), (0, 1)]), "after the prelude, it writes b1");
+    reject_program(&with(1, &[(1, 3), (3, 4)]), "after the prelude, it reads b3");
+    reject_program(&with(0, &[(1, 2), (2, 4)]), "after the prelude, it writes b2");
+    reject_program(&with(3, &[(1, 2), (2, 4)]), "it has 3 kernels of 2");
+}
+
+#[test]
 fn hostile_programs_are_answered_quickly() {
     let stores: String = (0..5_000).map(|i| format!("store a5[{} + i0] = %0 ", i % 4000)).collect();
     reject(&format!("parallel i0 in 0..8 {{ %0 = f32 0.0 {stores} }}"), "too many accesses");

@@ -9,13 +9,15 @@
 //!    reader;
 //! 2. any other node is computed where it is read unless that would compute it more than once, at
 //!    a cost worth a buffer;
-//! 3. stored element-wise nodes of one shape that read each other share a kernel.
+//! 3. what depends on weights alone is stored where anything else reads it, to be computed once;
+//! 4. stored element-wise nodes of one shape that read each other share a kernel.
 
 use std::collections::HashMap;
 
 use kiln_graph::op::Lower;
 use kiln_graph::{Graph, NodeId, Placement};
 
+use crate::fixed::fixed;
 use crate::lower::symbolic;
 use crate::pass::{Notes, Pass, PassError};
 use crate::views::{has_buffer, one_to_one, reshape_is_affine};
@@ -150,6 +152,15 @@ fn facts(graph: &Graph) -> Facts {
                 }
             }
             _ => {}
+        }
+    }
+    let fixed = fixed(graph);
+    for id in graph.ids().filter(|id| facts.live[id.index()] && !fixed[id.index()]) {
+        for operand in graph.operands(id).into_iter().filter(|o| fixed[o.index()]) {
+            let base = under_views(graph, operand, |id| facts.forced[id.index()].is_some());
+            if !matches!(graph[base].op.lower, Lower::Leaf) {
+                facts.forced[base.index()].get_or_insert("stored: it depends on weights alone");
+            }
         }
     }
     for id in graph.ids() {

@@ -1,10 +1,12 @@
 //! The compiler passes, one file each, and the two pipelines that order them.
 
+pub mod absorb;
 pub mod autodiff;
 pub mod collapse;
 pub mod contract;
 pub mod cse;
 pub mod dce;
+mod fixed;
 pub mod fold;
 pub mod fuse;
 pub mod inplace;
@@ -14,6 +16,7 @@ mod occupied;
 pub mod parallel;
 pub mod pass;
 pub mod plan;
+pub mod prepare;
 mod rewrite;
 pub mod rules;
 pub mod schedule;
@@ -40,12 +43,14 @@ pub static GRAPH_PASSES: &[&Pass<Graph>] = &[
     &simplify::PASS, // the rule table, to a fixed point
     &cse::PASS,      // equal values are computed once
     &dce::PASS,      // what no result needs goes
+    &absorb::PASS,   // factors of channels move into the weights before them
     &fuse::PASS,     // nodes are grouped into kernels
     &layout::PASS,   // images lie channels-last in memory
 ];
 
 /// The passes over programs, in order.
 pub static PROGRAM_PASSES: &[&Pass<Program>] = &[
+    &prepare::PASS,   // what depends on weights alone is computed once
     &inplace::PASS,   // results are written over what is read no more
     &schedule::PASS,  // updates run as soon as their gradients can be computed
     &collapse::PASS,  // loops over contiguous memory become one

@@ -61,6 +61,7 @@ fn order(program: &Program) -> Vec<usize> {
     let mut order = Vec::with_capacity(n);
     let mut done = vec![false; n];
     for start in 0..n {
+        let in_prelude = start < program.prelude;
         let mut ready = vec![start];
         while let Some(kernel) = ready.pop() {
             if done[kernel] {
@@ -70,7 +71,7 @@ fn order(program: &Program) -> Vec<usize> {
             order.push(kernel);
             for &follower in followers[kernel].iter().rev() {
                 waits[follower] -= 1;
-                if waits[follower] == 0 && early[follower] {
+                if waits[follower] == 0 && early[follower] && !in_prelude {
                     ready.push(follower);
                 }
             }

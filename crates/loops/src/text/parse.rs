@@ -38,6 +38,9 @@ impl Parser<'_> {
         if self.eat_word("arena")? {
             program.arena_bytes = self.size()?;
         }
+        if self.eat_word("prelude")? {
+            program.prelude = self.size()?;
+        }
         self.mark("{")?;
         while !self.eat("}")? {
             if self.eat_word("buffer")? {
@@ -68,6 +71,7 @@ impl Parser<'_> {
             Token::Word("slot") => BufferKind::Slot,
             Token::Word("output") => BufferKind::Output,
             Token::Word("temp") => BufferKind::Temp,
+            Token::Word("prepared") => BufferKind::Prepared,
             Token::Word("const") => {
                 self.advance()?;
                 let data = match dtype {

@@ -252,6 +252,7 @@ impl BufferKind {
             BufferKind::Slot => "slot",
             BufferKind::Output => "output",
             BufferKind::Const(_) => "const",
+            BufferKind::Prepared => "prepared",
             BufferKind::Temp => "temp",
         }
     }
@@ -305,10 +306,14 @@ impl Display for Kernel {
 
 impl Display for Program {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.arena_bytes {
-            0 => f.write_str("program {\n")?,
-            n => writeln!(f, "program arena {n} {{")?,
+        f.write_str("program")?;
+        if self.arena_bytes > 0 {
+            write!(f, " arena {}", self.arena_bytes)?;
         }
+        if self.prelude > 0 {
+            write!(f, " prelude {}", self.prelude)?;
+        }
+        f.write_str(" {\n")?;
         for (i, buffer) in self.buffers.iter().enumerate() {
             writeln!(f, "  buffer b{i} {buffer}")?;
         }

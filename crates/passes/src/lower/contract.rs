@@ -24,6 +24,8 @@ use crate::views::{has_buffer, one_to_one, resolve};
 const CHUNKS: usize = 16;
 /// Rows below which a chunk is not split further.
 const MIN_ROWS: usize = 24;
+/// Columns below which a chunk is not split further.
+const MIN_COLS: usize = 64;
 /// Elements of a tile that waits for its epilogue: it stays in the second-level cache.
 const TILE: usize = 16 * 1024;
 /// A product with fewer multiplications runs as one chunk.
@@ -120,25 +122,74 @@ impl Form {
         form
     }
 
-    /// The cheaper assignment of roles.
-    fn choose(axes: &[Axis]) -> Form {
+    /// The cheaper assignment of roles; an operand of weights alone is packed once, not in every run.
+    fn choose(axes: &[Axis], packed_once: [bool; 2]) -> Form {
         let forms = [0, 1].map(|first| Form::new(axes, first));
         let [a, b] = forms;
-        if b.nanoseconds() < a.nanoseconds() { b } else { a }
+        let time = |form: &Form| form.nanoseconds(packed_once[1 - form.first]);
+        if time(&b) < time(&a) { b } else { a }
     }
 
     /// A rough estimate of the time one product of the batch takes on one core.
-    fn nanoseconds(&self) -> f64 {
+    fn nanoseconds(&self, packed_once: bool) -> f64 {
         let (m, n, k) = (volume(&self.rows), volume(&self.cols), volume(&self.depth));
         let (m, n, k) = (m as f64, n as f64, k as f64);
         let unit =
             |axes: &[Axis], of: &dyn Fn(&Axis) -> i64| axes.last().is_none_or(|a| of(a).abs() == 1);
-        let multiply = m * ((n / 8.0).ceil() * 8.0) * k / 45.0;
-        let pack_rate = if unit(&self.cols, &|a| a.operand[1 - self.first]) { 0.4 } else { 1.2 };
+        let in_place = m <= FEW_ROWS as f64;
+        let multiply = match in_place {
+            true => n * k * 0.1, // reads the second operand at the speed of memory
+            false => m * ((n / 8.0).ceil() * 8.0) * k / 45.0,
+        };
+        let pack_rate = if packed_once || in_place {
+            0.0
+        } else if unit(&self.cols, &|a| a.operand[1 - self.first]) {
+            0.4
+        } else {
+            1.2
+        };
         let gather = if unit(&self.depth, &|a| a.operand[self.first]) { 0.0 } else { m * k * 0.2 };
         let store_rate =
             if unit(&self.cols, &|a| a.result.map_or(0, |r| r.1 as i64)) { 0.1 } else { 0.8 };
         multiply + n * k * pack_rate + gather + m * n * store_rate
+    }
+}
+
+impl Form {
+    /// How columns and rows are split into chunks, so that threads have something to share and a
+    /// tile that waits for its epilogue (unless results are written directly) stays in the cache.
+    fn chunks(&self, work: usize, direct: bool, packed_once: bool) -> (Vec<Blocks>, Vec<Blocks>) {
+        let (m, n, products) = (volume(&self.rows), volume(&self.cols), volume(&self.batch));
+        let count = |blocks: &[Blocks]| -> usize { blocks.iter().map(|b| b.count).product() };
+        let widest = if direct { usize::MAX } else { TILE / MIN_ROWS };
+        let split = |col_chunks: usize| {
+            let cols = peel(&self.cols, |count, block| count >= col_chunks && block <= widest);
+            let col_count = count(&cols);
+            let most = if packed_once { CHUNKS } else { CHUNKS.min(products * m / MIN_ROWS) };
+            let wanted = if work <= SMALL { 1 } else { most.max(1) };
+            let rows = peel(&self.rows, |count, block| {
+                count * products * col_count >= wanted
+                    && (direct || block * (n / col_count) <= TILE)
+            });
+            (cols, rows)
+        };
+        if !packed_once || m <= FEW_ROWS || work <= SMALL {
+            // Columns only if rows are few: each chunk of them reads the first operand again.
+            let few = m * products < 2 * MIN_ROWS && work > SMALL;
+            return split(if few { CHUNKS.min(n / MIN_COLS).max(1) } else { 1 });
+        }
+        // Every chunk of columns reads the first operand, every chunk of rows the second.
+        let reach = |axes: &[Axis]| -> usize {
+            axes.iter()
+                .map(|a| (a.extent - 1) * a.operand[self.first].unsigned_abs() as usize)
+                .sum()
+        };
+        let k = volume(&self.depth);
+        let first = (reach(&self.rows) + reach(&self.depth) + 1).min(m * k);
+        let traffic =
+            |(cols, rows): &(Vec<Blocks>, Vec<Blocks>)| count(cols) * first + count(rows) * n * k;
+        let col_chunks = (0..=CHUNKS.ilog2()).map(|i| 1 << i).filter(|c| n / c >= MIN_COLS);
+        col_chunks.map(split).min_by_key(traffic).unwrap_or_else(|| split(1))
     }
 }
 
@@ -155,12 +206,15 @@ impl Lowering<'_> {
         };
         let space = graph.with_view(anchor, space);
         let (axes, reads) = axes(graph, anchor, roots[0], &space);
-        let form = Form::choose(&axes);
+        let form = Form::choose(&axes, [0, 1].map(|i| self.fixed[reads[i].0.index()]));
         let (m, n, k) = (volume(&form.rows), volume(&form.cols), volume(&form.depth));
         let products = volume(&form.batch);
         let work = (m * n).saturating_mul(k).saturating_mul(products);
         let splittable = form.depth.first().is_some_and(|a| divisor(a.extent, 8) >= 4);
-        if k >= DEEP && splittable && m * n * products * 8 <= 1 << 20 && work > SMALL {
+        let once = self.fixed[reads[1 - form.first].0.index()];
+        // Columns of weights, or of what is read once in any case, can be shared out instead.
+        let wide = (once || m <= FEW_ROWS) && n >= 4 * MIN_COLS;
+        if k >= DEEP && !wide && splittable && m * n * products * 8 <= 1 << 20 && work > SMALL {
             self.split_depth(anchor, roots, &form, &reads)
         } else {
             self.split_rows(anchor, roots, &form, &reads, work)
@@ -253,24 +307,13 @@ impl Lowering<'_> {
         let lead = roots[0];
         let direct = is_copy(graph, lead, anchor) && roots.len() == 1;
         let (first, second) = (form.first, 1 - form.first);
-        let (m, n) = (volume(&form.rows), volume(&form.cols));
+        let m = volume(&form.rows);
 
         let mut blocks: Vec<Blocks> = form.batch.iter().map(|a| Blocks::new(a, a.extent)).collect();
-        let products = volume(&form.batch);
-        // Columns: so that a tile of MIN_ROWS rows fits, or into chunks if rows are few.
-        let widest = if direct { usize::MAX } else { TILE / MIN_ROWS };
-        let col_chunks =
-            if m * products < 2 * MIN_ROWS && work > SMALL { CHUNKS.min(n / 64).max(1) } else { 1 };
-        let col_blocks = peel(&form.cols, |count, block| count >= col_chunks && block <= widest);
-        let col_count: usize = col_blocks.iter().map(|b| b.count).product();
-        // Rows: into chunks, and so that a tile fits.
-        let wanted = if work <= SMALL { 1 } else { CHUNKS.min(products * m / MIN_ROWS).max(1) };
-        let block_cols = n / col_count;
-        let row_blocks = peel(&form.rows, |count, block| {
-            count * products * col_count >= wanted && (direct || block * block_cols <= TILE)
-        });
+        let once = self.fixed[reads[second].0.index()];
+        let (col_blocks, row_blocks) = form.chunks(work, direct, once);
         let row_count: usize = row_blocks.iter().map(|b| b.count).product();
-        let packed = (row_count > 1 && m > FEW_ROWS)
+        let packed = ((row_count > 1 || once) && m > FEW_ROWS)
             .then(|| self.pack(anchor, form, reads, &col_blocks))
             .transpose()?;
 

@@ -22,6 +22,7 @@ use kiln_tensor::{DType, Shape};
 pub(crate) use contract::{anchor, index_at};
 use pull::Emit;
 
+use crate::fixed::fixed;
 use crate::views::resolve;
 
 /// Why a graph cannot be lowered.
@@ -51,6 +52,7 @@ pub fn lower(graph: &Graph) -> Result<Program, LowerError> {
         program: Program::default(),
         buffers: vec![None; graph.len()],
         names: BTreeSet::new(),
+        fixed: fixed(graph),
     };
     lowering.allocate();
     let mut kernels: Vec<Vec<NodeId>> = Vec::new();
@@ -85,6 +87,8 @@ struct Lowering<'g> {
     /// The buffer of each node that has one.
     buffers: Vec<Option<BufferId>>,
     names: BTreeSet<String>,
+    /// Whether a node depends on weights alone.
+    fixed: Vec<bool>,
 }
 
 impl Lowering<'_> {
