@@ -101,8 +101,8 @@ impl Code {
             let signature = signature(&target, params);
             module.declare_function(name, Visibility::Import, &signature).map_err(linking)
         };
-        let contract = import("kiln_contract", 5)?;
-        let contract_packed = import("kiln_contract_packed", 5)?;
+        let contract = import("kiln_contract", 7)?;
+        let contract_packed = import("kiln_contract_packed", 7)?;
         let pack = import("kiln_pack_b", 5)?;
         let math = Math::ALL.iter().map(|f| import(&format!("kiln_{}", f.name()), 3));
         let math = math.collect::<Result<_, _>>()?;

@@ -4,7 +4,8 @@ mod harness;
 
 use harness::{Case, numbers};
 use kiln_loops::{
-    Affine, BufferKind, Builder, Contract, Dim, LoopKind, Pack, Stmt, packed_elements,
+    Affine, BufferKind, Builder, Contract, Dim, Epilogue, LoopKind, Pack, Residual, Stmt,
+    packed_elements,
 };
 use kiln_tensor::{DType, Data};
 
@@ -50,10 +51,61 @@ fn matrix_products() {
                     depth: depth_dims.clone(),
                     accumulate,
                     packed: is_packed,
+                    epilogue: Epilogue::default(),
                 })));
                 k.close();
                 case.kernel(k.finish("matmul"));
             }
+        }
+        case.check(1e-5);
+    }
+}
+
+/// Every epilogue, on a depth of several blocks, packed and not, on many rows and on few.
+#[test]
+fn epilogues() {
+    for (rows, cols, depth, chunk) in [(24, 50, 800, 12), (7, 20, 30, 7), (2, 70, 1500, 2)] {
+        let mut case = Case::default();
+        let a = case.input("a", Data::F32(numbers(rows * depth)));
+        let b = case.input("b", Data::F32(numbers(depth * cols)));
+        let bias = case.input("bias", Data::F32(numbers(cols + 3)));
+        let spread = 2 * cols + 1;
+        let residual = case.input("residual", Data::F32(numbers(rows * spread)));
+        for (has_bias, has_residual, relu) in [
+            (true, false, false),
+            (true, false, true),
+            (true, true, true),
+            (false, true, false),
+            (false, false, true),
+        ] {
+            let name = format!("c {has_bias} {has_residual} {relu}");
+            let out = case.output(&name, DType::F32, rows * cols);
+            let mut k = Builder::new();
+            let [x, y, z] = [a, b, out].map(|buffer| k.arg(buffer, DType::F32));
+            let extra = [(bias, has_bias), (residual, has_residual)];
+            let [t, r] = extra.map(|(buffer, used)| used.then(|| k.arg(buffer, DType::F32)));
+            let i = k.open_loop(None, rows, rows, chunk, LoopKind::Parallel);
+            let row = |stride: usize| Affine::var(i).times(stride as i64);
+            k.push(Stmt::Contract(Box::new(Contract {
+                a: (x, row(depth)),
+                b: (y, Affine::default()),
+                c: (z, row(cols)),
+                rows: vec![dim(chunk, depth as i64, cols as i64)],
+                cols: vec![dim(cols, 1, 1)],
+                depth: vec![dim(depth, 1, cols as i64)],
+                accumulate: false,
+                packed: false,
+                epilogue: Epilogue {
+                    bias: t.map(|mem| (mem, Affine::constant(3))),
+                    residual: r.map(|mem| Residual {
+                        at: (mem, row(spread).plus(&Affine::constant(1))),
+                        rows: vec![spread as i64],
+                    }),
+                    relu,
+                },
+            })));
+            k.close();
+            case.kernel(k.finish("matmul"));
         }
         case.check(1e-5);
     }
@@ -94,6 +146,7 @@ fn convolutions_with_negative_strides() {
         ],
         accumulate: false,
         packed: false,
+        epilogue: Epilogue::default(),
     })));
     let n = places * filters;
     let i = k.open_loop(None, n, n, 1, LoopKind::Vector);

@@ -6,8 +6,8 @@ use harness::{Case, numbers};
 use kiln_jit::{Error, Executable, Options, Session};
 use kiln_kernels::Isa;
 use kiln_loops::{
-    Affine, Binary, Block, Buffer, BufferId, BufferKind, Builder, Contract, Dim, Fold, Index,
-    LoopKind, Math, Program, Stmt,
+    Affine, Binary, Block, Buffer, BufferId, BufferKind, Builder, Contract, Dim, Epilogue, Fold,
+    Index, LoopKind, Math, Program, Stmt,
 };
 use kiln_tensor::{DType, Data, Shape, Tensor};
 
@@ -43,6 +43,7 @@ fn network(rows: usize) -> Case {
         depth: vec![dim(depth, 1, cols)],
         accumulate: false,
         packed: false,
+        epilogue: Epilogue::default(),
     })));
     b.close();
     case.kernel(b.finish("product"));
@@ -263,6 +264,7 @@ fn a_contraction_that_is_too_large_is_refused_by_name() {
         depth: vec![Dim { extent: 1 << 35, input: 0, output: 0 }],
         accumulate: false,
         packed: false,
+        epilogue: Epilogue::default(),
     })));
     case.kernel(b.finish("vast"));
     let error = Executable::compile(&case.program, &options(1)).unwrap_err();

@@ -16,6 +16,7 @@
 //! AVX-512 and NEON give the same bits.
 
 mod descriptor;
+mod finish;
 mod kernels;
 mod narrow;
 mod pack;

@@ -1,6 +1,6 @@
 //! What memory a statement touches, without asking where.
 
-use crate::ir::{Inst, Mem, Stmt};
+use crate::ir::{Epilogue, Inst, Mem, Stmt};
 
 /// Memory that a statement reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,16 +16,20 @@ pub fn accesses(stmt: &Stmt) -> impl Iterator<Item = Access> {
     let read = |mem| Some(Access { mem, write: false });
     let write = |mem| Some(Access { mem, write: true });
     let all = match stmt {
-        Stmt::Let(_, Inst::Load(mem, _)) => [read(*mem), None, None, None],
-        Stmt::Store(mem, ..) => [write(*mem), None, None, None],
-        Stmt::Block(block) => [read(block.src.0), write(block.dst.0), None, None],
+        Stmt::Let(_, Inst::Load(mem, _)) => [read(*mem), None, None, None, None, None],
+        Stmt::Store(mem, ..) => [write(*mem), None, None, None, None, None],
+        Stmt::Block(block) => [read(block.src.0), write(block.dst.0), None, None, None, None],
         Stmt::Contract(contract) => {
             let (a, b, c) = (contract.a.0, contract.b.0, contract.c.0);
-            [read(a), read(b), read(c).filter(|_| contract.accumulate), write(c)]
+            let Epilogue { bias, residual, .. } = &contract.epilogue;
+            let bias = bias.as_ref().and_then(|place| read(place.0));
+            let residual = residual.as_ref().and_then(|r| read(r.at.0));
+            let result = read(c).filter(|_| contract.accumulate);
+            [read(a), read(b), bias, residual, result, write(c)]
         }
-        Stmt::Pack(pack) => [read(pack.src.0), write(pack.dst.0), None, None],
+        Stmt::Pack(pack) => [read(pack.src.0), write(pack.dst.0), None, None, None, None],
         Stmt::For(_) | Stmt::Let(..) | Stmt::Mut(..) | Stmt::Set(..) | Stmt::Accumulate(..) => {
-            [None; 4]
+            [None; 6]
         }
     };
     all.into_iter().flatten()

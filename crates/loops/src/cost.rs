@@ -44,6 +44,9 @@ pub fn cost(program: &Program, kernel: &Kernel) -> Cost {
     cost
 }
 
+/// Accesses of a statement, at most: two operands, bias, residual, the result read and written.
+const MOST: usize = 6;
+
 #[derive(Default)]
 struct Count {
     flops: f64,
@@ -68,27 +71,37 @@ impl Count {
                 Stmt::Block(block) => {
                     let end = block.until.map_or(block.len, |u| u.1.min(block.len));
                     self.functions += times * end as f64;
-                    [end as f64; 4]
+                    [end as f64; MOST]
                 }
                 Stmt::Contract(contract) => {
                     let [rows, cols] = [&contract.rows, &contract.cols].map(|d| volume(d));
                     let depth = volume(&contract.depth);
                     self.flops += times * 2.0 * rows * cols * depth;
-                    [rows * depth, depth * cols, rows * cols, rows * cols]
+                    let Epilogue { bias, residual, relu } = &contract.epilogue;
+                    let added = [bias.is_some(), residual.is_some(), *relu];
+                    let added = added.into_iter().filter(|&x| x).count();
+                    self.flops += times * rows * cols * added as f64;
+                    // The operands, the bias, and what has the size of the result.
+                    let mut size = [rows * cols; MOST];
+                    (size[0], size[1]) = (rows * depth, depth * cols);
+                    if bias.is_some() {
+                        size[2] = cols;
+                    }
+                    size
                 }
-                Stmt::Pack(pack) => [volume(&pack.cols) * volume(&pack.depth); 4],
+                Stmt::Pack(pack) => [volume(&pack.cols) * volume(&pack.depth); MOST],
                 Stmt::Let(_, Inst::Call(..)) => {
                     self.functions += times;
-                    [0.0; 4]
+                    [0.0; MOST]
                 }
-                Stmt::Let(_, Inst::Load(..)) | Stmt::Store(..) => [1.0; 4],
-                Stmt::Let(_, Inst::Const(_) | Inst::Affine(_)) => [0.0; 4],
-                Stmt::Let(_, Inst::Cast(..) | Inst::Clamp(..)) => [0.0; 4],
+                Stmt::Let(_, Inst::Load(..)) | Stmt::Store(..) => [1.0; MOST],
+                Stmt::Let(_, Inst::Const(_) | Inst::Affine(_)) => [0.0; MOST],
+                Stmt::Let(_, Inst::Cast(..) | Inst::Clamp(..)) => [0.0; MOST],
                 Stmt::Let(..) | Stmt::Accumulate(..) => {
                     self.flops += times;
-                    [0.0; 4]
+                    [0.0; MOST]
                 }
-                Stmt::Mut(..) | Stmt::Set(..) => [0.0; 4],
+                Stmt::Mut(..) | Stmt::Set(..) => [0.0; MOST],
             };
             for (access, elements) in accesses(stmt).zip(size) {
                 *self.elements.entry((access.mem, access.write)).or_default() += times * elements;

@@ -350,10 +350,24 @@ impl<'m> Frame<'m> {
         } else {
             (offsets(&contract.cols, 0, input)?, offsets(&contract.depth, b, output)?)
         };
+        let Epilogue { bias, residual, relu } = &contract.epilogue;
+        let bias = bias.as_ref().map(|place| (place.0, self.affine(&place.1) as usize));
+        let residual = match residual {
+            Some(residual) => {
+                let dims = contract.rows.iter().zip(&residual.rows);
+                let dims: Vec<Dim> =
+                    dims.map(|(d, &stride)| Dim { input: stride, ..d.clone() }).collect();
+                let rows = offsets(&dims, self.affine(&residual.at.1), input)?;
+                Some((residual.at.0, rows))
+            }
+            None => None,
+        };
         let mut sums = filled(c_cols.len(), 0.0f64)?;
         self.with_floats(contract.c.0, |frame, c| {
             let (a, b) = (frame.floats(contract.a.0), frame.floats(contract.b.0));
-            for (a_row, c_row) in a_rows.iter().zip(&c_rows) {
+            let bias = bias.map(|(mem, at)| &frame.floats(mem)[at..]);
+            let residual = residual.as_ref().map(|(mem, rows)| (frame.floats(*mem), rows));
+            for (row, (a_row, c_row)) in a_rows.iter().zip(&c_rows).enumerate() {
                 sums.fill(0.0);
                 for (a_k, b_k) in a_depth.iter().zip(&b_depth) {
                     let x = f64::from(a[(a_row + a_k) as usize]);
@@ -361,10 +375,20 @@ impl<'m> Frame<'m> {
                         *sum += x * f64::from(b[(b_k + b_col) as usize]);
                     }
                 }
-                for (sum, c_col) in sums.iter().zip(&c_cols) {
+                for (col, (sum, c_col)) in sums.iter().zip(&c_cols).enumerate() {
                     let element = &mut c[(c_row + c_col) as usize];
                     let old = if contract.accumulate { f64::from(*element) } else { 0.0 };
-                    *element = (old + sum) as f32;
+                    let mut value = (old + sum) as f32;
+                    if let Some(bias) = bias {
+                        value += bias[col];
+                    }
+                    if let Some((residual, rows)) = residual {
+                        value += residual[(rows[row] + c_col) as usize];
+                    }
+                    if *relu {
+                        value = if value > 0.0 || value.is_nan() { value } else { 0.0 };
+                    }
+                    *element = value;
                 }
             }
         });

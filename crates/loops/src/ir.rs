@@ -241,9 +241,47 @@ pub struct Contract {
     pub depth: Vec<Dim>,
     /// Whether to add to `c`.
     pub accumulate: bool,
+    /// What is done to each sum before it is stored.
+    pub epilogue: Epilogue,
     /// Whether `b` was written by a [`Pack`] of equal columns and depth (then the strides in `b`
     /// say what was packed and are not used again).
     pub packed: bool,
+}
+
+/// What a contraction does to each of its sums, in this order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Epilogue {
+    /// A value for each column is added: they follow each other from this index.
+    pub bias: Option<(Mem, Affine)>,
+    /// An array of the result's rows and columns is added.
+    pub residual: Option<Residual>,
+    /// The maximum with 0 is taken, as [`Binary::Max`] does with 0 as its second operand.
+    pub relu: bool,
+}
+
+/// What is added to the result of a contraction: it has the result's strides along the columns and
+/// its own along the rows. It does not overlap the result.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Residual {
+    /// Its index at row 0, column 0.
+    pub at: (Mem, Affine),
+    /// For each dimension of the rows the stride.
+    pub rows: Vec<i64>,
+}
+
+impl Contract {
+    /// What it reads, but for the result of one that accumulates.
+    pub fn inputs(&self) -> impl Iterator<Item = &(Mem, Affine)> {
+        let residual = self.epilogue.residual.as_ref().map(|r| &r.at);
+        [&self.a, &self.b].into_iter().chain(&self.epilogue.bias).chain(residual)
+    }
+
+    /// Every place in memory it names.
+    pub fn places_mut(&mut self) -> impl Iterator<Item = &mut (Mem, Affine)> {
+        let Epilogue { bias, residual, .. } = &mut self.epilogue;
+        let places = [&mut self.a, &mut self.b, &mut self.c].into_iter().chain(bias);
+        places.chain(residual.as_mut().map(|r| &mut r.at))
+    }
 }
 
 /// Writes the second operand of a contraction, seen as `[depth, cols]`, to `dst` in the

@@ -377,6 +377,20 @@ fn a_prelude_reads_weights_and_leaves_what_is_prepared() {
 }
 
 #[test]
+fn what_an_epilogue_reads_is_within_bounds_and_not_the_result() {
+    let contract = |end: &str| {
+        format!("contract a1[0] = a0[0] * a5[0] rows(4:4:8) cols(8:1:1) depth(4:1:8) {end}")
+    };
+    accept(&contract("bias a5[4088] residual a4[0] rows(16) relu").replace("a4[0]", "a5[0]"));
+    reject(&contract("bias a5[4089]"), "a5 has 4096 elements");
+    reject(&contract("bias a1[0]"), "the result's memory is also an operand's");
+    reject(&contract("residual a1[0] rows(8)"), "the result's memory is also an operand's");
+    reject(&contract("residual a5[4072] rows(8)"), "a5 has 4096 elements");
+    reject(&contract("residual a5[0] rows(8, 8)"), "another number of row dimensions");
+    reject(&contract("bias a2[0]"), "a2 is i32, not f32");
+}
+
+#[test]
 fn hostile_programs_are_answered_quickly() {
     let stores: String = (0..5_000).map(|i| format!("store a5[{} + i0] = %0 ", i % 4000)).collect();
     reject(&format!("parallel i0 in 0..8 {{ %0 = f32 0.0 {stores} }}"), "too many accesses");

@@ -169,7 +169,7 @@ fn map_mem(body: &mut [Stmt], f: &mut impl FnMut(&mut Mem)) {
             Stmt::For(inner) => map_mem(&mut inner.body, f),
             Stmt::Let(_, Inst::Load(mem, _)) | Stmt::Store(mem, ..) => f(mem),
             Stmt::Block(b) => [&mut b.dst.0, &mut b.src.0].into_iter().for_each(&mut *f),
-            Stmt::Contract(c) => [&mut c.a.0, &mut c.b.0, &mut c.c.0].into_iter().for_each(&mut *f),
+            Stmt::Contract(c) => c.places_mut().for_each(|place| f(&mut place.0)),
             Stmt::Pack(p) => [&mut p.src.0, &mut p.dst.0].into_iter().for_each(&mut *f),
             Stmt::Let(..) | Stmt::Mut(..) | Stmt::Set(..) | Stmt::Accumulate(..) => {}
         }

@@ -55,7 +55,7 @@ pub fn map_affine(body: &mut [Stmt], f: &mut impl FnMut(&mut Affine)) {
                 f(&mut block.dst.1);
                 f(&mut block.src.1);
             }
-            Stmt::Contract(c) => [&mut c.a.1, &mut c.b.1, &mut c.c.1].into_iter().for_each(&mut *f),
+            Stmt::Contract(c) => c.places_mut().for_each(|place| f(&mut place.1)),
             Stmt::Pack(p) => [&mut p.src.1, &mut p.dst.1].into_iter().for_each(&mut *f),
             Stmt::Let(..) | Stmt::Mut(..) | Stmt::Set(..) | Stmt::Accumulate(..) => {}
         }
@@ -68,7 +68,7 @@ pub fn each_affine(body: &[Stmt], f: &mut impl FnMut(&Affine)) {
         Stmt::Let(_, Inst::Load(_, index)) | Stmt::Store(_, index, _) => f(&index.affine),
         Stmt::Let(_, Inst::Affine(affine)) => f(affine),
         Stmt::Block(b) => [&b.dst.1, &b.src.1].into_iter().for_each(&mut *f),
-        Stmt::Contract(c) => [&c.a.1, &c.b.1, &c.c.1].into_iter().for_each(&mut *f),
+        Stmt::Contract(c) => c.inputs().chain([&c.c]).for_each(|place| f(&place.1)),
         Stmt::Pack(p) => [&p.src.1, &p.dst.1].into_iter().for_each(&mut *f),
         _ => {}
     });
@@ -246,9 +246,7 @@ impl Numbering {
                 self.affine(&mut b.src.1);
                 b.until.iter_mut().for_each(|u| self.var(&mut u.0));
             }
-            Stmt::Contract(c) => {
-                [&mut c.a.1, &mut c.b.1, &mut c.c.1].into_iter().for_each(|a| self.affine(a))
-            }
+            Stmt::Contract(c) => c.places_mut().for_each(|place| self.affine(&mut place.1)),
             Stmt::Pack(p) => [&mut p.src.1, &mut p.dst.1].into_iter().for_each(|a| self.affine(a)),
         }
     }

@@ -34,6 +34,9 @@ struct Shape {
     cols: Vec<Dim>,
     depth: Vec<Dim>,
     accumulate: bool,
+    /// The strides along the rows of what is added to the result.
+    residual: Option<Vec<i64>>,
+    relu: bool,
 }
 
 impl Shape {
@@ -43,6 +46,8 @@ impl Shape {
             cols: c.cols.clone(),
             depth: c.depth.clone(),
             accumulate: c.accumulate,
+            residual: c.epilogue.residual.as_ref().map(|r| r.rows.clone()),
+            relu: c.epilogue.relu,
         }
     }
 
@@ -53,6 +58,8 @@ impl Shape {
             cols: p.cols.clone(),
             depth: p.depth.clone(),
             accumulate: false,
+            residual: None,
+            relu: false,
         }
     }
 }
@@ -62,8 +69,8 @@ impl Shape {
 pub(crate) struct Descriptor {
     pub contraction: Box<Contraction>,
     /// Elements from the index at row, depth and column 0 to the lowest one, of each operand:
-    /// tables have no negative offsets.
-    base: [i64; 3],
+    /// tables have no negative offsets. The last is what is added to the result.
+    base: [i64; 4],
 }
 
 /// The descriptors of a program, each once.
@@ -154,8 +161,17 @@ fn descriptor(shape: &Shape, isa: Isa) -> Result<Descriptor, TableError> {
     let (c_row, c0) = offsets(&shape.rows, |d| d.output)?;
     let (c_col, c1) = offsets(&shape.cols, |d| d.output)?;
     let tables = Tables { a_row, a_depth, b_depth, b_col, c_row, c_col };
-    let contraction = Box::new(Contraction::new(isa, tables, shape.accumulate)?);
-    Ok(Descriptor { contraction, base: [a0 + a1, b0 + b1, c0 + c1] })
+    let (residual, r0) = match &shape.residual {
+        None => (Vec::new(), 0),
+        Some(strides) => {
+            let dims = shape.rows.iter().zip(strides);
+            let dims: Vec<Dim> = dims.map(|(d, &input)| Dim { input, ..d.clone() }).collect();
+            offsets(&dims, |d| d.input)?
+        }
+    };
+    let contraction = Contraction::new(isa, tables, shape.accumulate)?;
+    let contraction = Box::new(contraction.with_epilogue(residual, shape.relu)?);
+    Ok(Descriptor { contraction, base: [a0 + a1, b0 + b1, c0 + c1, r0 + c1] })
 }
 
 /// The offsets of a multi-index's values from the lowest one, outermost dimension first, and the
@@ -190,16 +206,21 @@ fn offsets(dims: &[Dim], stride: impl Fn(&Dim) -> i64) -> Result<(Vec<u32>, i64)
 impl Emitter<'_, '_> {
     pub(super) fn contract(&mut self, c: &Contract) {
         let (position, descriptor) = self.descriptors.find(&Shape::of_contract(c));
-        let [a_base, b_base, c_base] = descriptor.base;
+        let [a_base, b_base, c_base, r_base] = descriptor.base;
         let a = self.pointer(c.a.0, &c.a.1, a_base);
         let b = self.pointer(c.b.0, &c.b.1, if c.packed { 0 } else { b_base });
         let result = self.pointer(c.c.0, &c.c.1, c_base);
+        let none = self.b.ins().iconst(I64, 0);
+        let bias = c.epilogue.bias.as_ref().map_or(none, |p| self.pointer(p.0, &p.1, 0));
+        let residual = c.epilogue.residual.as_ref();
+        let residual = residual.map_or(none, |r| self.pointer(r.at.0, &r.at.1, r_base));
         let address = self.data(self.link.descriptors[position]);
         let function = match c.packed {
             true => self.link.contract_packed,
             false => self.link.contract,
         };
-        self.call(function, &[address, a, b, result, self.contract_scratch]);
+        let scratch = self.contract_scratch;
+        self.call(function, &[address, a, b, result, scratch, bias, residual]);
     }
 
     pub(super) fn pack(&mut self, p: &Pack) {

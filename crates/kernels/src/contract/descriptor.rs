@@ -74,6 +74,10 @@ impl std::error::Error for ContractionError {}
 pub struct Contraction {
     pub(super) tables: Tables,
     pub(super) accumulate: bool,
+    /// Offset of each row in what is added to the result; empty if there is no such thing.
+    pub(super) residual_row: Vec<u32>,
+    /// Whether the maximum with 0 is taken of the result.
+    pub(super) relu: bool,
     /// Elements of `A`, `B` and `C`.
     extents: [usize; 3],
     pub(super) kernels: &'static KernelSet,
@@ -144,14 +148,15 @@ impl Contraction {
             }
         }
         let (rows, cols, depth) = (t.a_row.len(), t.b_col.len(), t.a_depth.len());
-        let padded_cols = cols.checked_next_multiple_of(OCTET).ok_or(ContractionError::TooLarge)?;
+        let kernels = KernelSet::of(isa);
+        let padded_cols =
+            cols.checked_next_multiple_of(kernels.lanes()).ok_or(ContractionError::TooLarge)?;
         // Everything else in scratch is bounded by constants and this.
         padded_cols
             .checked_mul(depth.max(DEPTH_BLOCK))
             .and_then(|n| n.checked_mul(2 * size_of::<f32>()))
             .ok_or(ContractionError::TooLarge)?;
 
-        let kernels = KernelSet::of(isa);
         let tiles = row_tiles(t, kernels, octets_follow(&t.a_depth));
         let panels = panels(t, kernels, octets_follow(&t.b_depth));
         let pack_a = pays_to_pack_a(t, &tiles, &panels);
@@ -179,6 +184,8 @@ impl Contraction {
         ];
         Ok(Contraction {
             accumulate,
+            residual_row: Vec::new(),
+            relu: false,
             extents,
             kernels,
             tiles,
@@ -190,6 +197,30 @@ impl Contraction {
             narrow,
             tables,
         })
+    }
+
+    /// The same, and then: a bias for each column is added, if one is given to the call; an array
+    /// whose rows lie at these offsets and whose columns lie as those of `C`, if one is given; the
+    /// maximum with 0 is taken. NaN stays NaN, and no result of the maximum is -0.
+    ///
+    /// # Errors
+    /// There are offsets, but not one for each row.
+    pub fn with_epilogue(
+        mut self,
+        residual_row: Vec<u32>,
+        relu: bool,
+    ) -> Result<Contraction, ContractionError> {
+        let (rows, found) = (self.rows(), residual_row.len());
+        if found != rows && found != 0 {
+            return Err(ContractionError::Lengths("rows", rows, found));
+        }
+        (self.residual_row, self.relu) = (residual_row, relu);
+        Ok(self)
+    }
+
+    /// Elements that the residual must have from its base on.
+    pub fn residual_extent(&self) -> usize {
+        extent(&self.residual_row, &self.tables.c_col)
     }
 
     /// Rows of `A` and `C`.
@@ -294,16 +325,17 @@ fn row_tiles(t: &Tables, kernels: &KernelSet, depths_follow: bool) -> Vec<RowTil
         .collect()
 }
 
-/// The widest panels while they last, then what fits the rest in vectors of eight.
+/// As few panels as there can be, of nearly equal widths, the wider ones first.
 fn panels(t: &Tables, kernels: &KernelSet, depths_follow: bool) -> Vec<Panel> {
     let cols = t.b_col.len();
-    let mut panels = Vec::new();
+    let vectors = cols.div_ceil(kernels.lanes());
+    let count = vectors.div_ceil(kernels.panels.len());
+    let mut panels = Vec::with_capacity(count);
     let mut start = 0;
-    while start < cols {
-        let octets = (cols - start).div_ceil(OCTET);
-        // The narrowest panel is one octet wide, so one always fits.
-        let fits = |p: &super::kernels::PanelKernels| p.width <= octets * OCTET;
-        let kernel = kernels.panels.iter().position(fits).unwrap_or(kernels.panels.len() - 1);
+    for i in 0..count {
+        let width = vectors / count + usize::from(i < vectors % count);
+        // The panels of a set are its widest, one vector less, and so on.
+        let kernel = kernels.panels.len() - width;
         let end = cols.min(start + kernels.panels[kernel].width);
         panels.push(Panel {
             cols: start..end,

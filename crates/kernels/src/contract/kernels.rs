@@ -1,5 +1,6 @@
 //! The compiled kernels of every instruction set.
 
+use super::finish::{self, Finish, FinishFn};
 use super::narrow::{self, Narrow, NarrowFn};
 use super::pack::{self, Form, PackFn};
 use super::tile::{self, Tile, TileFn};
@@ -11,11 +12,12 @@ use crate::simd::{Generic, Simd};
 pub(super) struct KernelSet {
     /// The most rows of a tile.
     pub rows: usize,
-    /// Panels by width, widest first, down to eight columns.
+    /// Panels by width, widest first, each a vector narrower than the one before.
     pub panels: &'static [PanelKernels],
     pub pack: PackFn,
     pub axpy: NarrowFn,
     pub dot: NarrowFn,
+    pub finish: FinishFn,
 }
 
 /// The tiles of one panel width.
@@ -30,6 +32,11 @@ pub(super) struct PanelKernels {
 }
 
 impl KernelSet {
+    /// Elements of a vector, the width of the narrowest panel.
+    pub fn lanes(&self) -> usize {
+        self.panels.last().map_or(1, |p| p.width)
+    }
+
     /// The kernels of `isa`.
     pub fn of(isa: Isa) -> &'static KernelSet {
         match isa {
@@ -84,12 +91,19 @@ macro_rules! kernel_set {
                 unsafe { narrow::dot(<$vector>::assume(), n) }
             }
 
+            $(#[target_feature(enable = $features)])?
+            unsafe fn finish(f: &Finish<'_>) {
+                // SAFETY: as our own contract.
+                unsafe { finish::finish(<$vector>::assume(), f) }
+            }
+
             pub(super) static SET: KernelSet = KernelSet {
                 rows: kernel_set!(@count $rows),
                 panels: kernel_set!(@panels $rows $panels),
                 pack,
                 axpy,
                 dot,
+                finish,
             };
         }
     };
@@ -116,11 +130,11 @@ use crate::isa::{Avx2, Avx512};
 kernel_set!(avx2, "avx2,fma": Avx2, Avx2, rows [1 2 3 4 5 6], panels [(Avx2, 2) (Avx2, 1)]);
 
 // 8 x 3 sums, three columns and one broadcast: 28 of 32 registers; eight row pointers fit the
-// general registers, which fourteen would not. Eight columns left over take half a vector.
+// general registers, which fourteen would not.
 #[cfg(target_arch = "x86_64")]
 kernel_set!(
     avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma": Avx2, Avx512,
-    rows [1 2 3 4 5 6 7 8], panels [(Avx512, 3) (Avx512, 2) (Avx512, 1) (Avx2, 1)]
+    rows [1 2 3 4 5 6 7 8], panels [(Avx512, 3) (Avx512, 2) (Avx512, 1)]
 );
 
 // 6 x 4 sums, four columns and one broadcast: 29 of 32 registers.

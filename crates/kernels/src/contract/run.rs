@@ -1,7 +1,9 @@
 //! The loops around the register block, and the entry points.
 
 use super::descriptor::{Contraction, NarrowForm};
+use super::finish::Finish;
 use super::narrow::{AXPY_COLUMNS, DOT_BLOCK, Narrow};
+use super::pack::follow;
 use super::tile::{Layout, Tile};
 use super::{DEPTH_BLOCK, LINE, OCTET, depth_blocks};
 
@@ -11,23 +13,28 @@ use super::{DEPTH_BLOCK, LINE, OCTET, depth_blocks};
 /// `desc` points to a descriptor; `a`, `b` and `c` to [`Contraction::a_extent`],
 /// [`Contraction::b_extent`] and [`Contraction::c_extent`] elements, `c`'s written by no other
 /// thread and disjoint from the others; `scratch` to [`Contraction::scratch_bytes`] bytes that no
-/// other thread uses, aligned to 4 (and for speed to 64).
+/// other thread uses, aligned to 4 (and for speed to 64); `bias` is null or points to a value for
+/// each column, `residual` is null or points to [`Contraction::residual_extent`] elements disjoint
+/// from `c`'s, and the descriptor has rows for it.
 pub unsafe extern "C" fn kiln_contract(
     desc: *const Contraction,
     a: *const f32,
     b: *const f32,
     c: *mut f32,
     scratch: *mut u8,
+    bias: *const f32,
+    residual: *const f32,
 ) {
     // SAFETY: as our own contract.
     unsafe {
         let desc = &*desc;
         let scratch = scratch.cast::<f32>();
+        let finish = desc.finish(c, bias, residual);
         match desc.narrow {
-            Some(form) => narrow(desc, form, a, b, c, scratch),
+            Some(form) => narrow(desc, form, a, b, c, scratch, finish),
             None => {
                 let a_scratch = scratch.wrapping_add(desc.b_scratch());
-                tiled(desc, a, Columns::InPlace(b, scratch), c, a_scratch);
+                tiled(desc, a, Columns::InPlace(b, scratch), c, a_scratch, finish);
             }
         }
     }
@@ -44,9 +51,15 @@ pub unsafe extern "C" fn kiln_contract_packed(
     b: *const f32,
     c: *mut f32,
     scratch: *mut u8,
+    bias: *const f32,
+    residual: *const f32,
 ) {
     // SAFETY: as our own contract.
-    unsafe { tiled(&*desc, a, Columns::Packed(b), c, scratch.cast()) }
+    unsafe {
+        let desc = &*desc;
+        let finish = desc.finish(c, bias, residual);
+        tiled(desc, a, Columns::Packed(b), c, scratch.cast(), finish)
+    }
 }
 
 /// Packs a part of `B`: of the panels, those whose number modulo `parts` is `part`, so that
@@ -105,7 +118,14 @@ unsafe fn pack_panel(
 ///
 /// # Safety
 /// As [`kiln_contract`] or [`kiln_contract_packed`].
-unsafe fn tiled(desc: &Contraction, a: *const f32, b: Columns, c: *mut f32, a_scratch: *mut f32) {
+unsafe fn tiled(
+    desc: &Contraction,
+    a: *const f32,
+    b: Columns,
+    c: *mut f32,
+    a_scratch: *mut f32,
+    finish: Option<Finish<'_>>,
+) {
     let t = &desc.tables;
     for col_block in &desc.col_blocks {
         let Some(first) = desc.panels.get(col_block.start) else { continue };
@@ -126,6 +146,7 @@ unsafe fn tiled(desc: &Contraction, a: *const f32, b: Columns, c: *mut f32, a_sc
                 }
             };
             let add = desc.accumulate || block.start > 0;
+            let finish = finish.filter(|_| block.end == desc.depth());
             let a_depth = &t.a_depth[block.clone()];
             for row_block in &desc.row_blocks {
                 let tiles = &desc.tiles[row_block.clone()];
@@ -173,6 +194,10 @@ unsafe fn tiled(desc: &Contraction, a: *const f32, b: Columns, c: *mut f32, a_sc
                                 layout,
                                 add,
                             });
+                            if let Some(finish) = finish {
+                                let part = finish.of(&tile.rows, &panel.cols, panel.contiguous);
+                                (desc.kernels.finish)(&part);
+                            }
                         }
                     }
                 }
@@ -192,6 +217,7 @@ unsafe fn narrow(
     b: *const f32,
     c: *mut f32,
     scratch: *mut f32,
+    finish: Option<Finish<'_>>,
 ) {
     let t = &desc.tables;
     let (kernel, cols_at_a_time, limit) = match form {
@@ -217,6 +243,10 @@ unsafe fn narrow(
             unsafe { kernel(&part) };
         }
     }
+    if let Some(finish) = finish {
+        // SAFETY: as our own contract.
+        unsafe { (desc.kernels.finish)(&finish) };
+    }
 }
 
 impl Contraction {
@@ -227,8 +257,9 @@ impl Contraction {
     pub fn run(&self, a: &[f32], b: &[f32], c: &mut [f32], scratch: &mut Scratch) {
         assert!(b.len() >= self.b_extent(), "contraction: B is too small");
         self.check(a, c, scratch, self.scratch_bytes());
+        let (a, b, none) = (a.as_ptr(), b.as_ptr(), std::ptr::null());
         // SAFETY: all sizes are checked, and slices are disjoint.
-        unsafe { kiln_contract(self, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), scratch.as_mut_ptr()) }
+        unsafe { kiln_contract(self, a, b, c.as_mut_ptr(), scratch.as_mut_ptr(), none, none) }
     }
 
     /// Packs `B` for [`Contraction::run_packed`] and [`kiln_contract_packed`].
@@ -248,9 +279,53 @@ impl Contraction {
     pub fn run_packed(&self, a: &[f32], b: &Scratch, c: &mut [f32], scratch: &mut Scratch) {
         assert!(b.bytes() >= self.packed_b_bytes(), "contraction: packed B is too small");
         self.check(a, c, scratch, self.packed_scratch_bytes());
-        let (b, scratch) = (b.as_ptr().cast(), scratch.as_mut_ptr());
+        let (a, b, none) = (a.as_ptr(), b.as_ptr().cast(), std::ptr::null());
         // SAFETY: all sizes are checked, and slices are disjoint.
-        unsafe { kiln_contract_packed(self, a.as_ptr(), b, c.as_mut_ptr(), scratch) }
+        unsafe {
+            kiln_contract_packed(self, a, b, c.as_mut_ptr(), scratch.as_mut_ptr(), none, none)
+        }
+    }
+
+    /// Computes the contraction with an epilogue on slices: `bias` has a value for each column,
+    /// `residual` the elements that [`Contraction::with_epilogue`] was told the rows of.
+    ///
+    /// # Panics
+    /// An operand or the scratch is too small, or the descriptor has no rows of a residual.
+    pub fn run_finished(
+        &self,
+        operands: [&[f32]; 2],
+        c: &mut [f32],
+        scratch: &mut Scratch,
+        bias: Option<&[f32]>,
+        residual: Option<&[f32]>,
+    ) {
+        let [a, b] = operands;
+        assert!(b.len() >= self.b_extent(), "contraction: B is too small");
+        assert!(bias.is_none_or(|x| x.len() >= self.cols()), "contraction: the bias is too small");
+        let enough =
+            |x: &[f32]| self.residual_row.len() == self.rows() && x.len() >= self.residual_extent();
+        assert!(residual.is_none_or(enough), "contraction: the residual is too small");
+        self.check(a, c, scratch, self.scratch_bytes());
+        let start = |x: Option<&[f32]>| x.map_or(std::ptr::null(), <[f32]>::as_ptr);
+        let (c, scratch) = (c.as_mut_ptr(), scratch.as_mut_ptr());
+        let (a, b, bias, residual) = (a.as_ptr(), b.as_ptr(), start(bias), start(residual));
+        // SAFETY: all sizes are checked, and slices are disjoint.
+        unsafe { kiln_contract(self, a, b, c, scratch, bias, residual) }
+    }
+
+    /// The epilogue on these operands, if there is anything to do.
+    fn finish(&self, c: *mut f32, bias: *const f32, residual: *const f32) -> Option<Finish<'_>> {
+        let any = !bias.is_null() || !residual.is_null() || self.relu;
+        any.then_some(Finish {
+            c,
+            c_rows: &self.tables.c_row,
+            c_cols: &self.tables.c_col,
+            contiguous: follow(&self.tables.c_col),
+            bias,
+            residual,
+            residual_rows: &self.residual_row,
+            relu: self.relu,
+        })
     }
 
     fn check(&self, a: &[f32], c: &[f32], scratch: &Scratch, bytes: usize) {

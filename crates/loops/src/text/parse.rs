@@ -390,7 +390,27 @@ impl Parser<'_> {
         let b = self.operand()?;
         let (rows, cols, depth) = (self.dims("rows")?, self.dims("cols")?, self.dims("depth")?);
         let packed = self.eat_word("packed")?;
-        Ok(Stmt::Contract(Box::new(Contract { a, b, c, rows, cols, depth, accumulate, packed })))
+        let mut epilogue = Epilogue::default();
+        if self.eat_word("bias")? {
+            epilogue.bias = Some(self.operand()?);
+        }
+        if self.eat_word("residual")? {
+            let at = self.operand()?;
+            self.word("rows")?;
+            epilogue.residual = Some(Residual { at, rows: self.list("(", ")", Self::signed)? });
+        }
+        epilogue.relu = self.eat_word("relu")?;
+        Ok(Stmt::Contract(Box::new(Contract {
+            a,
+            b,
+            c,
+            rows,
+            cols,
+            depth,
+            accumulate,
+            packed,
+            epilogue,
+        })))
     }
 
     fn pack(&mut self) -> Result<Stmt> {

@@ -72,7 +72,7 @@ impl<'p> Verifier<'p> {
         let mut a = self.operand(&contract.a)?;
         let mut b = self.operand(&contract.b)?;
         let mut c = self.operand(&contract.c)?;
-        if contract.c.0 == contract.a.0 || contract.c.0 == contract.b.0 {
+        if contract.inputs().any(|place| place.0 == contract.c.0) {
             return here("the result's memory is also an operand's");
         }
         let first = self.counters.free(1);
@@ -115,6 +115,24 @@ impl<'p> Verifier<'p> {
         }
         if contract.accumulate {
             self.access(contract.c.0, false, c.clone(), stmt)?;
+        }
+        if let Some(bias) = &contract.epilogue.bias {
+            let mut at = self.operand(bias)?;
+            at.add(self.counters.free(cols), 1);
+            self.access(bias.0, false, at, stmt)?;
+        }
+        if let Some(residual) = &contract.epilogue.residual {
+            if residual.rows.len() != contract.rows.len() {
+                return here("the residual has another number of row dimensions");
+            }
+            let mut at = self.operand(&residual.at)?;
+            for (&stride, &slot) in residual.rows.iter().zip(&row_slots) {
+                at.add(slot, stride.into());
+            }
+            for (dim, &slot) in contract.cols.iter().zip(&col_slots) {
+                at.add(slot, dim.output.into());
+            }
+            self.access(residual.at.0, false, at, stmt)?;
         }
         self.access(contract.c.0, true, c, stmt)
     }

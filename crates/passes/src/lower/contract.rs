@@ -11,11 +11,12 @@ use std::collections::HashSet;
 use kiln_graph::op::{Lower, Space};
 use kiln_graph::{Graph, NodeId};
 use kiln_loops::{
-    Affine, BufferId, Contract, Dim, Fold, Index, LoopKind, Mem, Pack, Scalar, Stmt, Var,
-    packed_elements,
+    Affine, BufferId, Contract, Dim, Epilogue, Fold, Index, LoopKind, Mem, Pack, Residual, Scalar,
+    Stmt, Var, packed_elements,
 };
 use kiln_tensor::DType;
 
+use super::epilogue::{Added, Epilogue as Fused};
 use super::pull::Emit;
 use super::{LowerError, Lowering, emit_roots, finish, memory_order, symbolic};
 use crate::views::{has_buffer, one_to_one, resolve};
@@ -155,7 +156,22 @@ impl Form {
     }
 }
 
+/// How far an index of the stored node's axes moves along this axis.
+fn along(flat: &Affine, axis: &Axis) -> i64 {
+    axis.result.map_or(0, |(axis, _)| flat.coefficient(Var(axis as u32)))
+}
+
 impl Form {
+    /// What the micro-kernel can do after the contraction, if that is all there is to do: columns
+    /// lie side by side in the result, and in what is added to it.
+    fn epilogue(&self, graph: &Graph, root: NodeId, anchor: NodeId) -> Option<Fused> {
+        let [Axis { result: Some((column, 1)), .. }] = self.cols[..] else { return None };
+        let column = Var(column as u32);
+        let fused = Fused::between(graph, root, anchor, column)?;
+        let beside = |added: &Added| added.1.coefficient(column) == 1;
+        fused.residual.as_ref().is_none_or(beside).then_some(fused)
+    }
+
     /// How columns and rows are split into chunks, so that threads have something to share and a
     /// tile that waits for its epilogue (unless results are written directly) stays in the cache.
     fn chunks(&self, work: usize, direct: bool, packed_once: bool) -> (Vec<Blocks>, Vec<Blocks>) {
@@ -273,6 +289,7 @@ impl Lowering<'_> {
             depth: dims(&inner, |x| (x.operand[first], x.operand[second])),
             accumulate: false,
             packed: false,
+            epilogue: Epilogue::default(),
         })));
         batch.iter().for_each(|_| emit.loops.close());
         emit.loops.close();
@@ -305,7 +322,8 @@ impl Lowering<'_> {
     ) -> Result<(), LowerError> {
         let graph = self.graph;
         let lead = roots[0];
-        let direct = is_copy(graph, lead, anchor) && roots.len() == 1;
+        let fused = if roots.len() == 1 { form.epilogue(graph, lead, anchor) } else { None };
+        let direct = fused.is_some() || is_copy(graph, lead, anchor) && roots.len() == 1;
         let (first, second) = (form.first, 1 - form.first);
         let m = volume(&form.rows);
 
@@ -363,6 +381,19 @@ impl Lowering<'_> {
         } else {
             (emit.loops.local(DType::F32, extents.iter().product()), Affine::default(), &in_tile)
         };
+        let mut epilogue = Epilogue::default();
+        if let Some(fused) = fused {
+            let mut place = |(node, flat): &Added| {
+                let start = Affine::constant(flat.constant);
+                (emit.mem(*node), sum(start, &|x| along(flat, x)))
+            };
+            epilogue.bias = fused.bias.as_ref().map(&mut place);
+            epilogue.residual = fused.residual.as_ref().map(|added| Residual {
+                at: place(added),
+                rows: rows.iter().filter(|a| a.extent != 1).map(|a| along(&added.1, a)).collect(),
+            });
+            epilogue.relu = fused.relu;
+        }
         let a = (emit.mem(reads[first].0), sum(reads[first].1.clone(), &|x| x.operand[first]));
         let b = match packed {
             Some((buffer, size)) => {
@@ -382,6 +413,7 @@ impl Lowering<'_> {
             depth: dims(&form.depth, |x| (x.operand[first], x.operand[second])),
             accumulate: false,
             packed: packed.is_some(),
+            epilogue,
         })));
 
         if !direct {

@@ -7,6 +7,7 @@
 //! except around contractions; the program passes make them parallel and vectors.
 
 mod contract;
+mod epilogue;
 mod place;
 mod pull;
 mod reduce;
