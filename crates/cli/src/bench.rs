@@ -62,6 +62,7 @@ impl Bench {
         for (name, tensor) in kiln::random_inputs(&executable, 0)? {
             session.set(&name, &tensor)?;
         }
+        session.release_weights();
         let mut times = Vec::new();
         for turn in 0..WARM_UP.min(self.repeat) + self.repeat {
             let begun = Instant::now();
@@ -88,6 +89,7 @@ impl Bench {
                 "compile_ms": compile_ms,
                 "arena_bytes": report.memory.arena,
                 "bound_bytes": report.memory.bound,
+                "released_bytes": report.memory.sources,
                 "peak_rss_bytes": peak,
                 "kernels": report.kernels,
             });

@@ -30,14 +30,19 @@ unsafe impl Send for Arena {}
 unsafe impl Sync for Arena {}
 
 impl Arena {
+    /// No bytes.
+    pub fn empty() -> Arena {
+        let base = std::ptr::without_provenance_mut(ALIGNMENT);
+        Arena { base, allocation: base, layout: None, bytes: 0 }
+    }
+
     /// `bytes` zero bytes.
     ///
     /// Allocators give zeroed memory without touching it only at small alignments, so the block is
     /// larger than asked for and aligned here.
     pub fn new(bytes: usize, what: &'static str) -> Result<Arena, Error> {
         if bytes == 0 {
-            let base = std::ptr::without_provenance_mut(ALIGNMENT);
-            return Ok(Arena { base, allocation: base, layout: None, bytes });
+            return Ok(Arena::empty());
         }
         let failed = || Error::Memory { what, bytes };
         let alignment = if bytes < LARGE { ALIGNMENT } else { HUGE };

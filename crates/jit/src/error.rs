@@ -66,7 +66,7 @@ pub enum Error {
     Access {
         /// The buffer's name.
         name: String,
-        /// `a constant` or `a temporary`.
+        /// What it is instead: `a constant`, `a temporary`.
         role: &'static str,
     },
     /// A value or a view has another type or shape than the buffer.

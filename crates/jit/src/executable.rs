@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use kiln_kernels::{Isa, IsaError};
-use kiln_loops::{BufferId, BufferKind, Kernel, LoopKind, Program, Stmt, alike, verify};
+use kiln_loops::{BufferId, BufferKind, Kernel, LoopKind, Program, Stmt, alike, sources, verify};
 use kiln_tensor::{DType, Data, Shape, Tensor};
 
 use crate::arena::{ALIGNMENT, Arena};
@@ -112,6 +112,9 @@ pub struct Report {
     pub code_bytes: usize,
     /// Bytes of the arena of each session.
     pub arena_bytes: usize,
+    /// Of these the first, which hold weights and states that only the prelude reads:
+    /// [`Session::release_weights`] gives them back.
+    pub source_bytes: usize,
     /// Bytes of scratch memory for each thread of a session.
     pub scratch_bytes: usize,
     /// Bytes of constants, shared by all sessions.
@@ -222,6 +225,7 @@ impl Executable {
             contractions: descriptors.list.len(),
             code_bytes: code.bytes,
             arena_bytes: program.arena_bytes,
+            source_bytes: source_bytes(program),
             scratch_bytes: distinct.iter().map(|d| d.scratch.bytes).max().unwrap_or(0),
             constant_bytes,
             threads: options.threads,
@@ -332,6 +336,15 @@ fn place(program: &Program) -> Result<(Vec<BufferInfo>, Arena, usize), Error> {
         }
     }
     Ok((buffers, constants, constant_bytes))
+}
+
+/// The bytes at the beginning of the arena in which no buffer lies but the prelude's sources.
+fn source_bytes(program: &Program) -> usize {
+    let sources = sources(program);
+    let all = || program.buffers.iter().zip(&sources).filter_map(|(b, s)| Some((b, b.offset?, s)));
+    let others = all().filter(|b| !b.2).map(|b| b.1).min().unwrap_or(program.arena_bytes);
+    let reach = all().filter(|b| *b.2 && b.1 < others).map(|b| b.1 + b.0.bytes()).max();
+    if reach.is_some_and(|end| end <= others) { others } else { 0 }
 }
 
 /// Temporaries that no kernel names need no place.

@@ -45,11 +45,13 @@ impl<'a> From<&'a String> for Key<'a> {
 #[derive(Debug)]
 pub struct Session {
     executable: Arc<Inner>,
-    /// The program's arena, then scratch for each thread.
+    /// The beginning of the program's arena, that only the prelude reads.
+    sources: Arena,
+    /// The rest of the program's arena, then scratch for each thread.
     arena: Arena,
     /// The arguments of all launches, one after the other, and where each launch's begin.
     table: Table,
-    /// Bytes of the arena before the scratch, and of each thread's scratch.
+    /// Bytes of `arena` before the scratch, and of each thread's scratch.
     scratch: (usize, usize),
     /// The steps that the team does, and their launches; those before and after need one thread.
     region: Region,
@@ -57,6 +59,8 @@ pub struct Session {
     times: Option<Times>,
     /// Whether the prelude has run since weights were last set.
     prepared: bool,
+    /// Whether the sources' memory was given back.
+    released: bool,
     lost: bool,
 }
 
@@ -66,8 +70,9 @@ struct Table {
     starts: Vec<usize>,
 }
 
-// SAFETY: the pointers point into the session's arena and the executable's constants, which live
-// as long and are only reached through the session.
+// SAFETY: the pointers point into the session's arenas and the executable's constants, which are
+// only reached through the session and live as long, but for sources that were given back; their
+// launches are the prelude's, which then never runs again.
 unsafe impl Send for Table {}
 // SAFETY: as above; nothing is written through a shared reference.
 unsafe impl Sync for Table {}
@@ -84,12 +89,14 @@ impl Session {
     pub(crate) fn new(executable: Arc<Inner>) -> Result<Session, Error> {
         let report = &executable.report;
         let what = "the arena and scratch memory of a session";
-        let planned = report.arena_bytes.checked_next_multiple_of(ALIGNMENT);
+        let planned = report.arena_bytes - report.source_bytes;
+        let planned = planned.checked_next_multiple_of(ALIGNMENT);
         let all = report.scratch_bytes.checked_mul(report.threads);
         let sizes = planned.zip(all).and_then(|(a, b)| Some((a, a.checked_add(b)?)));
         let (planned, bytes) = sizes.ok_or(Error::Memory { what, bytes: usize::MAX })?;
         let scratch = (planned, report.scratch_bytes);
         let arena = Arena::new(bytes, what)?;
+        let sources = Arena::new(report.source_bytes, what)?;
         executable.team()?;
 
         let mut table = Table { pointers: Vec::new(), starts: Vec::new() };
@@ -97,15 +104,26 @@ impl Session {
             table.starts.push(table.pointers.len());
             for id in &launch.args {
                 let buffer = &executable.buffers[id.0 as usize];
-                table.pointers.push(base(&executable, &arena, buffer));
+                table.pointers.push(base(&executable, [&sources, &arena], buffer));
             }
         }
         let steps: Vec<Step> = executable.steps.iter().map(|s| s.0.clone()).collect();
         let range = shared_range(&steps);
         let shared = executable.steps[range.clone()].iter().map(|s| s.1.clone()).collect();
         let region = Region::new(steps[range].to_vec());
-        let (times, prepared, lost) = (None, false, false);
-        Ok(Session { executable, arena, table, scratch, region, shared, times, prepared, lost })
+        Ok(Session {
+            executable,
+            sources,
+            arena,
+            table,
+            scratch,
+            region,
+            shared,
+            times: None,
+            prepared: false,
+            released: false,
+            lost: false,
+        })
     }
 
     /// The buffers; a [`BufferId`] is a position here.
@@ -122,11 +140,8 @@ impl Session {
         if self.lost {
             return Err(Error::Panicked);
         }
+        self.prepare();
         let (prelude, launches) = (self.executable.report.prelude, self.executable.launches.len());
-        if !self.prepared {
-            self.alone(0..prelude, 0);
-            self.prepared = true;
-        }
         let executable = self.executable.clone();
         let team = if self.region.is_empty() { None } else { executable.team()? };
         let (Some(team), [first, ..]) = (team, &self.shared[..]) else {
@@ -165,6 +180,24 @@ impl Session {
         }
         self.alone(last..launches, 0);
         Ok(())
+    }
+
+    /// Runs the prelude, unless it has run since weights were last set.
+    fn prepare(&mut self) {
+        if !self.prepared {
+            self.alone(0..self.executable.report.prelude, 0);
+            self.prepared = true;
+        }
+    }
+
+    /// Prepares what depends on weights alone, and gives back the memory of the weights and states
+    /// that nothing else reads ([`Report::source_bytes`]). They can no longer be read or set.
+    ///
+    /// [`Report::source_bytes`]: crate::Report::source_bytes
+    pub fn release_weights(&mut self) {
+        self.prepare();
+        self.sources = Arena::empty();
+        self.released = true;
     }
 
     /// Runs whole kernels on the calling thread.
@@ -212,7 +245,7 @@ impl Session {
         if value.dtype() != buffer.dtype || *value.shape() != buffer.shape {
             return Err(mismatch(buffer, format!("{}{}", value.dtype(), value.shape())));
         }
-        write_tensor(value, base(&self.executable, &self.arena, buffer));
+        write_tensor(value, self.base(buffer));
         self.prepared &= buffer.role == Role::Input;
         Ok(())
     }
@@ -257,7 +290,7 @@ impl Session {
     /// As [`Session::f32`], or if it is a constant.
     pub fn f32_mut<'a>(&mut self, key: impl Into<Key<'a>>) -> Result<&mut [f32], Error> {
         let buffer = self.typed(key.into(), DType::F32, true)?;
-        let (at, len) = (base(&self.executable, &self.arena, buffer), buffer.shape.elements());
+        let (at, len) = (self.base(buffer), buffer.shape.elements());
         self.prepared &= buffer.role == Role::Input;
         // SAFETY: as in `elements`; the session is borrowed exclusively.
         Ok(unsafe { std::slice::from_raw_parts_mut(at.cast(), len) })
@@ -269,7 +302,7 @@ impl Session {
     /// As [`Session::f32_mut`].
     pub fn i32_mut<'a>(&mut self, key: impl Into<Key<'a>>) -> Result<&mut [i32], Error> {
         let buffer = self.typed(key.into(), DType::I32, true)?;
-        let (at, len) = (base(&self.executable, &self.arena, buffer), buffer.shape.elements());
+        let (at, len) = (self.base(buffer), buffer.shape.elements());
         self.prepared &= buffer.role == Role::Input;
         // SAFETY: as in `elements`; the session is borrowed exclusively.
         Ok(unsafe { std::slice::from_raw_parts_mut(at.cast(), len) })
@@ -311,6 +344,10 @@ impl Session {
             Role::Temp => "a temporary",
             Role::Prepared => "prepared from weights",
             Role::Const if write => "a constant",
+            Role::Const => return Ok(buffer),
+            _ if self.released && buffer.offset < self.executable.report.source_bytes => {
+                "a weight whose memory was given back"
+            }
             _ => return Ok(buffer),
         };
         Err(Error::Access { name: buffer.name.clone(), role })
@@ -324,11 +361,15 @@ impl Session {
         }
     }
 
+    fn base(&self, buffer: &BufferInfo) -> *mut u8 {
+        base(&self.executable, [&self.sources, &self.arena], buffer)
+    }
+
     /// The elements of a buffer whose type the caller knows: `f32`, `i32`, or bytes for truth
     /// values.
     fn elements<T: Element>(&self, buffer: &BufferInfo) -> &[T] {
         assert!(T::matches(buffer.dtype), "an element type is the buffer's");
-        let at = base(&self.executable, &self.arena, buffer);
+        let at = self.base(buffer);
         // SAFETY: a buffer lies within its arena (verified), is aligned to 64 bytes and has been
         // initialised (with zeros at first); every bit pattern is a value of these types; and
         // only `&mut self` writes.
@@ -360,10 +401,12 @@ impl Element for u8 {
 }
 
 /// The address of a buffer's first element.
-fn base(executable: &Inner, arena: &Arena, buffer: &BufferInfo) -> *mut u8 {
+fn base(executable: &Inner, [sources, arena]: [&Arena; 2], buffer: &BufferInfo) -> *mut u8 {
+    let before = executable.report.source_bytes;
     match buffer.role {
         Role::Const => executable.constants.at(buffer.offset),
-        _ => arena.at(buffer.offset),
+        _ if buffer.offset < before => sources.at(buffer.offset),
+        _ => arena.at(buffer.offset - before),
     }
 }
 

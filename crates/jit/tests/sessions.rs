@@ -270,3 +270,56 @@ fn a_contraction_that_is_too_large_is_refused_by_name() {
     let error = Executable::compile(&case.program, &options(1)).unwrap_err();
     assert!(error.to_string().starts_with("kernel `vast`: "), "{error}");
 }
+
+/// Weights that only the prelude reads can be changed until their memory is given back.
+#[test]
+fn released_weights_are_used_but_not_reached() {
+    let text = r#"program arena 320 prelude 1 {
+  buffer b0 "w": f32[4] param @0
+  buffer b1 "u": f32[4] param @64
+  buffer b2 "p": f32[4] prepared @128
+  buffer b3 "x": f32[4] input @192
+  buffer b4 "y": f32[4] output @256
+  kernel "negate"(b0, b2) {
+    for i0 in 0..4 {
+      %0 = load a0[i0]
+      %1 = neg %0
+      store a1[i0] = %1
+    }
+  }
+  kernel "sum"(b1, b2, b3, b4) {
+    for i0 in 0..4 {
+      %0 = load a0[i0]
+      %1 = load a1[i0]
+      %2 = add %0, %1
+      %3 = load a2[i0]
+      %4 = add %2, %3
+      store a3[i0] = %4
+    }
+  }
+}
+"#;
+    let executable = Executable::compile(&kiln_loops::parse(text).unwrap(), &options(1)).unwrap();
+    assert_eq!(executable.report().source_bytes, 64);
+    let tensor = |x: f32| Tensor::f32(&[4], vec![x; 4]).unwrap();
+    let mut session = executable.session().unwrap();
+    let result = |session: &mut Session, x: f32| {
+        session.set("x", &tensor(x)).unwrap();
+        session.run().unwrap();
+        session.f32("y").unwrap()[3]
+    };
+    session.set("u", &tensor(100.0)).unwrap();
+    session.set("w", &tensor(1.0)).unwrap();
+    assert_eq!(result(&mut session, 10.0), 109.0);
+    session.set("w", &tensor(2.0)).unwrap();
+    assert_eq!(result(&mut session, 10.0), 108.0);
+    session.f32_mut("w").unwrap()[3] = 3.0;
+    session.release_weights();
+    assert_eq!(result(&mut session, 20.0), 117.0);
+    let refused = Error::Access { name: "w".into(), role: "a weight whose memory was given back" };
+    assert_eq!(session.get("w").unwrap_err(), refused);
+    assert_eq!(session.set("w", &tensor(4.0)).unwrap_err(), refused);
+    assert_eq!(session.get("u").unwrap(), tensor(100.0));
+    session.set("u", &tensor(200.0)).unwrap();
+    assert_eq!(result(&mut session, 20.0), 217.0);
+}

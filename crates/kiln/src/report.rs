@@ -35,6 +35,9 @@ pub struct Memory {
     pub weights: usize,
     /// What is prepared from them once, such as packed weights.
     pub prepared: usize,
+    /// Weights that only this preparation reads: [`crate::Session::release_weights`] gives their
+    /// memory back.
+    pub sources: usize,
     /// Values computed after the loss: gradients of weights and activations.
     pub gradients: usize,
     /// States of the optimiser.
@@ -73,8 +76,12 @@ impl Memory {
         // Bytes that are born at each kernel, and that die at it.
         let mut saved = vec![(0usize, 0usize); program.kernels.len() + 1];
         let mut gradients = saved.clone();
-        for (buffer, range) in program.buffers.iter().zip(&ranges) {
+        let sources = kiln_loops::sources(program);
+        for ((buffer, range), is_source) in program.buffers.iter().zip(&ranges).zip(sources) {
             let bytes = buffer.bytes();
+            if is_source {
+                memory.sources += bytes;
+            }
             match (&buffer.kind, range) {
                 (BufferKind::Param | BufferKind::State, _) => memory.weights += bytes,
                 (BufferKind::Prepared, _) => memory.prepared += bytes,
@@ -122,7 +129,8 @@ impl fmt::Display for Memory {
         }
         write!(f, " (weights {}", bytes(self.weights))?;
         if self.prepared > 0 {
-            write!(f, ", prepared {}", bytes(self.prepared))?;
+            let sources = bytes(self.sources);
+            write!(f, " of which {sources} can be released, prepared {}", bytes(self.prepared))?;
         }
         write!(
             f,

@@ -233,6 +233,15 @@ impl Session {
         Ok(())
     }
 
+    /// Prepares what depends on weights alone (packs them, folds normalisation into them) now and not
+    /// in the next run, and gives back the memory of the weights that nothing else reads: about half of
+    /// an inference session's. Those can no longer be read or set; a training step keeps all.
+    pub fn release_weights(&mut self) {
+        if let State::Jit(session) = &mut self.state {
+            session.release_weights();
+        }
+    }
+
     /// Weights and states of the model, without those of the optimiser.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! What memory a statement touches, without asking where.
 
-use crate::ir::{Epilogue, Inst, Mem, Stmt};
+use crate::ir::{BufferKind, Epilogue, Inst, Mem, Program, Stmt};
 
 /// Memory that a statement reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,4 +43,19 @@ pub fn visit<'s>(body: &'s [Stmt], visitor: &mut impl FnMut(&'s Stmt)) {
             visit(&header.body, visitor);
         }
     }
+}
+
+/// For each buffer whether it is a weight or state that no kernel after the prelude touches: once
+/// the prelude has run, its memory holds nothing that a run needs.
+pub fn sources(program: &Program) -> Vec<bool> {
+    let mut sources: Vec<bool> = program
+        .buffers
+        .iter()
+        .map(|b| matches!(b.kind, BufferKind::Param | BufferKind::State | BufferKind::Slot))
+        .map(|lives| lives && program.prelude > 0)
+        .collect();
+    for kernel in program.kernels.iter().skip(program.prelude) {
+        kernel.args.iter().for_each(|id| sources[id.0 as usize] = false);
+    }
+    sources
 }

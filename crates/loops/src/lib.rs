@@ -16,7 +16,7 @@ mod location;
 pub mod text;
 mod verify;
 
-pub use access::{Access, accesses, visit};
+pub use access::{Access, accesses, sources, visit};
 pub use builder::{Builder, operands};
 pub use check_plan::{LiveRange, Plan, PlanError, bound_bytes, check_plan, live_ranges};
 pub use cost::{Cost, cost};

@@ -1,6 +1,7 @@
 //! `plan`: every buffer gets its place in one arena.
 //!
-//! Buffers that live across runs, inputs and outputs have places of their own; temporary buffers
+//! Buffers that live across runs, inputs and outputs have places of their own, first of all those
+//! that only the prelude reads, whose memory a session can give back; temporary buffers
 //! share the rest, two of them the same bytes if they are never alive together. Offsets are found
 //! by placing buffers one by one, in several orders, at the lowest or the tightest gap, and keeping
 //! the best; the bound that no plan can beat is the greatest sum of live bytes at any kernel.
@@ -27,9 +28,13 @@ const MANY: usize = 4000;
 fn run(mut program: Program, _: &mut Notes) -> Result<Program, PassError> {
     let too_large = || PassError::limit("the arena would not fit the address space");
     let mut spans = spans(&program).ok_or_else(too_large)?;
-    let kept = |kind: &BufferKind| *kind != BufferKind::Temp;
+    let sources = kiln_loops::sources(&program);
+    let mut kept: Vec<usize> = (0..program.buffers.len()).collect();
+    kept.retain(|&b| program.buffers[b].kind != BufferKind::Temp);
+    kept.sort_by_key(|&b| !sources[b]);
     let mut base = 0usize;
-    for buffer in program.buffers.iter_mut().filter(|b| kept(&b.kind)) {
+    for b in kept {
+        let buffer = &mut program.buffers[b];
         let bytes = aligned(buffer.bytes()).ok_or_else(too_large)?;
         buffer.offset = Some(base);
         base = base.checked_add(bytes).ok_or_else(too_large)?;
