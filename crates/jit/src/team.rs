@@ -13,7 +13,8 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, TryLockError};
-use std::thread::JoinHandle;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::Error;
 
@@ -22,12 +23,13 @@ const SPINS: usize = 2000;
 /// Yields of a waiting worker before it goes to sleep.
 const YIELDS: usize = 64;
 
-/// Workers, each on a core of its own if there are enough: the thread that calls, and threads that
-/// wait for it.
+/// Workers, each on a core of its own if there are enough: the thread that calls, and those of a
+/// Rayon pool, which wait for it.
 #[derive(Debug)]
 pub(crate) struct Team {
     shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
+    /// None if the caller is the only worker.
+    _pool: Option<ThreadPool>,
     busy: Mutex<()>,
     spins: usize,
     /// The core that is left to the caller.
@@ -165,17 +167,21 @@ impl Team {
         let spins = if threads <= available { SPINS } else { 0 };
         let home = (cores.len() >= threads).then(|| cores.first().copied()).flatten();
         let shared = Arc::new(Shared::default());
-        let mut team = Team { shared, workers: Vec::new(), busy: Mutex::new(()), spins, home };
-        for n in 1..threads {
-            let (shared, core) = (team.shared.clone(), home.and(cores.get(n).copied()));
-            let work = move || {
-                core.inspect(|&core| affinity::pin(core));
-                shared.work(n, spins);
-            };
-            let started = std::thread::Builder::new().name(format!("kiln-{n}")).spawn(work);
-            team.workers.push(started.map_err(|e| Error::Team(e.to_string()))?);
-        }
-        Ok(team)
+        let pool = |others: usize| -> Result<ThreadPool, Error> {
+            let pool = ThreadPoolBuilder::new()
+                .num_threads(others)
+                .thread_name(|n| format!("kiln-{}", n + 1))
+                .start_handler(move |n| {
+                    home.and(cores.get(n + 1)).inspect(|&&core| affinity::pin(core));
+                })
+                .build()
+                .map_err(|e| Error::Team(e.to_string()))?;
+            let shared = shared.clone();
+            pool.spawn_broadcast(move |worker| shared.work(worker.index() + 1, spins));
+            Ok(pool)
+        };
+        let pool = (threads > 1).then(|| pool(threads - 1)).transpose()?;
+        Ok(Team { shared, _pool: pool, busy: Mutex::new(()), spins, home })
     }
 
     /// Runs the steps: `f` gets the number of the worker and of the step. `None` if the team is
@@ -212,10 +218,6 @@ impl Drop for Team {
         self.shared.over.store(true, Ordering::SeqCst);
         self.shared.opened.fetch_add(1, Ordering::SeqCst);
         self.shared.sleepers.wake();
-        for worker in self.workers.drain(..) {
-            // A worker catches the panics of its jobs, so it ends well.
-            let _ = worker.join();
-        }
     }
 }
 
