@@ -14,6 +14,7 @@ use kiln_loops::Index;
 
 use crate::lower::{anchor, index_at, symbolic};
 use crate::pass::{Notes, Pass, PassError};
+use crate::storage::Storage;
 use crate::views::{has_buffer, reshape_index, reshape_is_affine, resolve};
 
 /// See the module.
@@ -85,7 +86,7 @@ fn inherited(graph: &Graph, id: NodeId) -> Option<Vec<usize>> {
             if graph[node].order.is_empty() {
                 continue;
             }
-            let (_, flat) = resolve(graph, node, &index)?;
+            let (_, flat) = resolve(graph, &Storage::default(), node, &index)?;
             let far: Vec<u64> = symbolic(shape)
                 .iter()
                 .map(|i| match i.affine.terms.first() {

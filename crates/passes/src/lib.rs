@@ -21,6 +21,7 @@ mod rewrite;
 pub mod rules;
 pub mod schedule;
 pub mod simplify;
+mod storage;
 pub mod sums;
 #[cfg(test)]
 mod testing;

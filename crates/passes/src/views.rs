@@ -4,6 +4,8 @@ use kiln_graph::op::Lower;
 use kiln_graph::{Graph, NodeId, Placement};
 use kiln_loops::{Index, Var};
 
+use crate::storage::Storage;
+
 /// The index in an array of shape `to` of the element that stands at `index` in shape `from`, both
 /// row-major over the same elements. `None` if it is not affine: when an axis of `to` begins or
 /// ends inside an axis of `from`.
@@ -68,7 +70,7 @@ fn permutation(graph: &Graph, id: NodeId) -> Option<Vec<usize>> {
     (whole && axes.iter().zip(operand.iter()).all(|(&a, &size)| shape[a] == size)).then_some(axes)
 }
 
-/// Whether the node has a buffer of its own.
+/// Whether the node's elements are in memory.
 pub fn has_buffer(graph: &Graph, id: NodeId) -> bool {
     match graph[id].placement {
         Placement::Kernel(_) => true,
@@ -76,13 +78,18 @@ pub fn has_buffer(graph: &Graph, id: NodeId) -> bool {
     }
 }
 
-/// The node with a buffer that `id` is a view of, and the flat index in that buffer of the element
-/// at `index`. `None` if something between them computes.
-pub fn resolve(graph: &Graph, id: NodeId, index: &[Index]) -> Option<(NodeId, Index)> {
+/// The node in whose buffer `id`, or what it is a view of, lies, and the flat index there of the
+/// element at `index`. `None` if something between them computes.
+pub fn resolve(
+    graph: &Graph,
+    storage: &Storage,
+    id: NodeId,
+    index: &[Index],
+) -> Option<(NodeId, Index)> {
     let (mut id, mut index) = (id, index.to_vec());
     loop {
         if has_buffer(graph, id) {
-            return Some((id, Index::flat(&index, &graph[id].strides())));
+            return Some(storage.at(graph, id, &index));
         }
         let node = &graph[id];
         let operand = *graph.operands(id).first()?;
@@ -92,7 +99,8 @@ pub fn resolve(graph: &Graph, id: NodeId, index: &[Index]) -> Option<(NodeId, In
                 let (from, to) = (&node.ty.shape, &graph[operand].ty.shape);
                 match reshape_index(from, to, &index) {
                     Some(mapped) => index = mapped,
-                    // Row-major by the fuser's word: the order of the elements is the same.
+                    // Row-major by the fuser's word, and in no other's buffer: the order of the
+                    // elements is the same.
                     None if has_buffer(graph, operand) => {
                         return Some((operand, Index::flat(&index, &from.strides())));
                     }

@@ -19,6 +19,7 @@ use kiln_tensor::DType;
 use super::epilogue::{Added, Epilogue as Fused};
 use super::pull::Emit;
 use super::{LowerError, Lowering, emit_roots, finish, memory_order, symbolic};
+use crate::storage::Storage;
 use crate::views::{has_buffer, one_to_one, resolve};
 
 /// Chunks that a kernel is split into for the threads.
@@ -59,7 +60,8 @@ struct Axis {
     extent: usize,
     /// Strides in the two operands.
     operand: [i64; 2],
-    /// The axis of the stored node that it is, and its stride there; `None` if it is reduced.
+    /// The axis of the stored node that it is, and its stride there if the node were dense; `None`
+    /// if it is reduced.
     result: Option<(usize, usize)>,
 }
 
@@ -164,10 +166,16 @@ fn along(flat: &Affine, axis: &Axis) -> i64 {
 impl Form {
     /// What the micro-kernel can do after the contraction, if that is all there is to do: columns
     /// lie side by side in the result, and in what is added to it.
-    fn epilogue(&self, graph: &Graph, root: NodeId, anchor: NodeId) -> Option<Fused> {
+    fn epilogue(
+        &self,
+        graph: &Graph,
+        storage: &Storage,
+        root: NodeId,
+        anchor: NodeId,
+    ) -> Option<Fused> {
         let [Axis { result: Some((column, 1)), .. }] = self.cols[..] else { return None };
         let column = Var(column as u32);
-        let fused = Fused::between(graph, root, anchor, column)?;
+        let fused = Fused::between(graph, storage, root, anchor, column)?;
         let beside = |added: &Added| added.1.coefficient(column) == 1;
         fused.residual.as_ref().is_none_or(beside).then_some(fused)
     }
@@ -221,7 +229,7 @@ impl Lowering<'_> {
             unreachable!("called for contractions")
         };
         let space = graph.with_view(anchor, space);
-        let (axes, reads) = axes(graph, anchor, roots[0], &space);
+        let (axes, reads) = axes(graph, &self.storage, anchor, roots[0], &space);
         let form = Form::choose(&axes, [0, 1].map(|i| self.fixed[reads[i].0.index()]));
         let (m, n, k) = (volume(&form.rows), volume(&form.cols), volume(&form.depth));
         let products = volume(&form.batch);
@@ -257,7 +265,7 @@ impl Lowering<'_> {
             &[count, elements],
         )?;
 
-        let mut emit = Emit::new(graph, &self.buffers);
+        let mut emit = Emit::new(graph, &self.buffers, &self.storage);
         let mut depth = Blocks::new(&form.depth[0], count);
         let chunk = emit.loops.open_loop(None, count, count, 1, LoopKind::Parallel);
         depth.var = Some(chunk);
@@ -295,7 +303,7 @@ impl Lowering<'_> {
         emit.loops.close();
         self.program.kernels.push(finish(emit, graph, &[anchor]));
 
-        let mut emit = Emit::new(graph, &self.buffers);
+        let mut emit = Emit::new(graph, &self.buffers, &self.storage);
         let (index, opened) = emit.open_nest(&graph[lead].ty.shape, &memory_order(graph, lead));
         let zero = emit.loops.constant(Scalar::F32(0.0));
         let sum = emit.loops.mutable(zero);
@@ -322,7 +330,8 @@ impl Lowering<'_> {
     ) -> Result<(), LowerError> {
         let graph = self.graph;
         let lead = roots[0];
-        let fused = if roots.len() == 1 { form.epilogue(graph, lead, anchor) } else { None };
+        let fused =
+            if roots.len() == 1 { form.epilogue(graph, &self.storage, lead, anchor) } else { None };
         let direct = fused.is_some() || is_copy(graph, lead, anchor) && roots.len() == 1;
         let (first, second) = (form.first, 1 - form.first);
         let m = volume(&form.rows);
@@ -345,7 +354,7 @@ impl Lowering<'_> {
         blocks.extend(col_blocks);
         blocks.extend(row_blocks);
 
-        let mut emit = Emit::new(graph, &self.buffers);
+        let mut emit = Emit::new(graph, &self.buffers, &self.storage);
         // The loop with the most turns is the parallel one.
         let mut order: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].count > 1).collect();
         if let Some(most) =
@@ -375,9 +384,10 @@ impl Lowering<'_> {
                 .expect("every axis is in the tile");
             tile_strides[at] as i64
         };
-        let in_result = |axis: &Axis| axis.result.map_or(0, |r| r.1 as i64);
+        let (owner, offset, strides) = self.storage.lies(graph, lead);
+        let in_result = |axis: &Axis| axis.result.map_or(0, |r| strides[r.0] as i64);
         let (target, start, to_c): (Mem, Affine, Stride<'_>) = if direct {
-            (emit.mem(lead), sum(Affine::default(), &in_result), &in_result)
+            (emit.mem(owner), sum(Affine::constant(offset as i64), &in_result), &in_result)
         } else {
             (emit.loops.local(DType::F32, extents.iter().product()), Affine::default(), &in_tile)
         };
@@ -462,7 +472,7 @@ impl Lowering<'_> {
         let label = format!("{}.{}.packed", graph[anchor].op.name, anchor.index());
         let buffer = self.scratch(label, &[count, size])?;
 
-        let mut emit = Emit::new(graph, &self.buffers);
+        let mut emit = Emit::new(graph, &self.buffers, &self.storage);
         let mut opened = 0;
         for block in blocks.iter_mut().filter(|b| b.count > 1) {
             let kind = if opened == 0 { LoopKind::Parallel } else { LoopKind::Serial };
@@ -534,6 +544,7 @@ fn dims(axes: &[Axis], strides: impl Fn(&Axis) -> (i64, i64)) -> Vec<Dim> {
 /// start that each operand is read from.
 fn axes(
     graph: &Graph,
+    storage: &Storage,
     anchor: NodeId,
     lead: NodeId,
     space: &Space,
@@ -548,7 +559,7 @@ fn axes(
     let operands = graph.operands(anchor);
     let reads = [0, 1].map(|position| {
         let index = space.operands[position].index(&point);
-        resolve(graph, operands[position], &index)
+        resolve(graph, storage, operands[position], &index)
             .expect("the fuser stored what a contraction reads")
     });
     let strides = graph[lead].strides();

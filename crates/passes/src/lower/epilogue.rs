@@ -7,6 +7,7 @@ use kiln_loops::{Affine, Index, Var};
 use kiln_tensor::Data;
 
 use super::symbolic;
+use crate::storage::Storage;
 use crate::views::{has_buffer, reshape_index, resolve};
 
 /// An array that is added, and where its element for an index of the stored node lies: `Var(i)` is
@@ -26,7 +27,13 @@ pub(super) struct Epilogue {
 impl Epilogue {
     /// What `root` does with the contraction `anchor`, if it is of this form; `column` is the only
     /// axis of `root` along which the columns lie.
-    pub fn between(graph: &Graph, root: NodeId, anchor: NodeId, column: Var) -> Option<Epilogue> {
+    pub fn between(
+        graph: &Graph,
+        storage: &Storage,
+        root: NodeId,
+        anchor: NodeId,
+        column: Var,
+    ) -> Option<Epilogue> {
         let mut epilogue = Epilogue::default();
         let mut at = (root, symbolic(&graph[root].ty.shape));
         skip_reshapes(graph, anchor, &mut at)?;
@@ -45,7 +52,7 @@ impl Epilogue {
                 break;
             }
             let (below, other) = addition(graph, anchor, at.0)?;
-            let (node, flat) = resolve(graph, other, &at.1)?;
+            let (node, flat) = resolve(graph, storage, other, &at.1)?;
             if !flat.dynamic.is_empty() || graph[other].ty.shape != graph[at.0].ty.shape {
                 return None;
             }

@@ -24,6 +24,7 @@ pub(crate) use contract::{anchor, index_at};
 use pull::Emit;
 
 use crate::fixed::fixed;
+use crate::storage::Storage;
 use crate::views::resolve;
 
 /// Why a graph cannot be lowered.
@@ -54,6 +55,7 @@ pub fn lower(graph: &Graph) -> Result<Program, LowerError> {
         buffers: vec![None; graph.len()],
         names: BTreeSet::new(),
         fixed: fixed(graph),
+        storage: Storage::new(graph),
     };
     lowering.allocate();
     let mut kernels: Vec<Vec<NodeId>> = Vec::new();
@@ -90,10 +92,11 @@ struct Lowering<'g> {
     names: BTreeSet<String>,
     /// Whether a node depends on weights alone.
     fixed: Vec<bool>,
+    storage: Storage,
 }
 
 impl Lowering<'_> {
-    /// A buffer for every node that has one.
+    /// A buffer for every node that has one of its own.
     fn allocate(&mut self) {
         let graph = self.graph;
         let used: BTreeSet<NodeId> = graph
@@ -107,7 +110,7 @@ impl Lowering<'_> {
         for id in graph.ids().filter(|&id| matches!(graph[id].op.lower, Lower::Contract(_))) {
             in_memory.extend(graph.operands(id).into_iter().filter_map(|o| {
                 let index = vec![Index::default(); graph[o].ty.shape.rank()];
-                resolve(graph, o, &index).map(|found| found.0)
+                resolve(graph, &self.storage, o, &index).map(|found| found.0)
             }));
         }
         let mut outputs: HashMap<NodeId, &str> = HashMap::new();
@@ -132,6 +135,8 @@ impl Lowering<'_> {
                 }
                 let value = node.attrs.tensor("value").as_ref().clone();
                 (format!("constant.{}", id.index()), BufferKind::Const(value))
+            } else if self.storage.held_by(id).is_some() {
+                continue;
             } else if matches!(node.placement, Placement::Kernel(_)) {
                 match outputs.get(&id) {
                     Some(name) => (named(name), BufferKind::Output),
@@ -167,7 +172,7 @@ impl Lowering<'_> {
     fn kernel(&mut self, roots: &[NodeId]) -> Result<(), LowerError> {
         let from = self.program.kernels.len();
         self.loops_of(roots)?;
-        let locations = locations(self.graph, roots);
+        let locations = locations(self.graph, &self.storage, roots);
         for kernel in &mut self.program.kernels[from..] {
             kernel.locations = locations.clone();
         }
@@ -187,10 +192,13 @@ impl Lowering<'_> {
         }
         let kernel = match graph[first].op.lower {
             Lower::Never => return Err(LowerError::Never(describe(graph, first))),
-            Lower::Place(..) => self.place(first),
+            Lower::Place(..) => match self.place(first) {
+                Some(kernel) => kernel,
+                None => return Ok(()),
+            },
             Lower::Scatter(scatter) => self.scatter(first, scatter),
             _ => {
-                let mut emit = Emit::new(graph, &self.buffers);
+                let mut emit = Emit::new(graph, &self.buffers, &self.storage);
                 let (index, opened) =
                     emit.open_nest(&graph[first].ty.shape, &memory_order(graph, first));
                 emit_roots(&mut emit, roots, &index);
@@ -283,10 +291,15 @@ fn members(graph: &Graph, roots: &[NodeId]) -> BTreeSet<NodeId> {
 }
 
 /// Where a kernel comes from: first where what it stores does, then the other places, of nodes
-/// that it computes on the way and perhaps shares with other kernels.
-fn locations(graph: &Graph, roots: &[NodeId]) -> Arc<[Location]> {
+/// that it computes on the way and perhaps shares with other kernels, and of placements in which
+/// it stores.
+fn locations(graph: &Graph, storage: &Storage, roots: &[NodeId]) -> Arc<[Location]> {
     let own = merge(roots.iter().map(|&id| &graph[id].locations));
-    let all = merge(members(graph, roots).iter().map(|&id| &graph[id].locations));
+    let mut nodes = members(graph, roots);
+    for &root in roots {
+        nodes.extend(std::iter::successors(storage.held_by(root), |&id| storage.held_by(id)));
+    }
+    let all = merge(nodes.iter().map(|&id| &graph[id].locations));
     if own.len() == all.len() {
         return own;
     }

@@ -13,7 +13,8 @@ use super::pull::{Emit, Operands};
 use super::{Lowering, finish, memory_order};
 
 impl Lowering<'_> {
-    pub(super) fn place(&mut self, id: NodeId) -> Kernel {
+    /// The kernel of a placement; none if all of it is written by the kernels of what it holds.
+    pub(super) fn place(&mut self, id: NodeId) -> Option<Kernel> {
         let graph = self.graph;
         let Lower::Place(pieces, background) = graph[id].op.lower else {
             unreachable!("called for placements")
@@ -21,6 +22,10 @@ impl Lowering<'_> {
         let (pieces, background) = graph.with_view(id, |v| (pieces(v), background(v)));
         let operands = graph.operands(id);
         let shape = &graph[id].ty.shape;
+        let held = |p: &Piece| self.holds(id, operands[p.operand]);
+        if pieces.iter().all(held) && background.is_none() {
+            return None;
+        }
         let spans = |axis: usize| {
             pieces.iter().all(|p| {
                 p.start[axis] == 0
@@ -31,15 +36,27 @@ impl Lowering<'_> {
         let order = memory_order(graph, id);
         let outer: Vec<usize> = order.iter().copied().take_while(|&a| spans(a)).collect();
         let inner: Vec<usize> = order[outer.len()..].to_vec();
-        let mut emit = Emit::new(graph, &self.buffers);
+        let mut emit = Emit::new(graph, &self.buffers, &self.storage);
         let (base, opened) = emit.open_nest(shape, &outer);
         if let Some(value) = background {
             let value = constant(&mut emit, graph[id].ty.dtype, f64::from(value));
-            let (rest, opened) = emit.open_nest(shape, &inner);
-            emit.store(id, &merge(&base, &rest), value);
-            emit.close_nest(opened);
+            let margins = match &pieces[..] {
+                [piece] if held(piece) => {
+                    margins(shape, piece, &graph[operands[piece.operand]].ty.shape, &inner)
+                }
+                _ => vec![shape.iter().map(|&d| (0, d)).collect()],
+            };
+            for margin in margins {
+                let extents: Vec<usize> = margin.iter().map(|m| m.1).collect();
+                let (rest, opened) = emit.open_nest(&extents, &inner);
+                let start = |i: &Index, m: &(usize, usize)| i.offset(m.0 as i64);
+                let rest: Vec<Index> = rest.iter().zip(&margin).map(|(i, m)| start(i, m)).collect();
+                emit.store(id, &merge(&base, &rest), value);
+                emit.close_nest(opened);
+            }
         }
-        for Piece { operand, start, step } in &pieces {
+        for piece in pieces.iter().filter(|p| !held(p)) {
+            let Piece { operand, start, step } = piece;
             let operand = operands[*operand];
             let (rest, opened) = emit.open_nest(&graph[operand].ty.shape, &inner);
             let at = merge(&base, &rest);
@@ -53,7 +70,12 @@ impl Lowering<'_> {
             emit.close_nest(opened);
         }
         emit.close_nest(opened);
-        finish(emit, graph, &[id])
+        Some(finish(emit, graph, &[id]))
+    }
+
+    /// Whether a placement's operand lies where the placement wants it.
+    fn holds(&self, placement: NodeId, operand: NodeId) -> bool {
+        self.storage.held_by(operand) == Some(placement)
     }
 
     pub(super) fn scatter(&mut self, id: NodeId, scatter: Scatter) -> Kernel {
@@ -63,7 +85,7 @@ impl Lowering<'_> {
         let (domain, disjoint) =
             graph.with_view(id, |v| ((scatter.domain)(v), (scatter.disjoint)(v)));
         // Which axis of the result each disjoint axis of the domain is, one to one. A dry run tells.
-        let mut trial = Emit::new(graph, &self.buffers);
+        let mut trial = Emit::new(graph, &self.buffers, &self.storage);
         let all: Vec<usize> = (0..domain.len()).collect();
         let (point, _) = trial.open_nest(&domain, &all);
         let (target, _) = graph.with_view(id, |v| {
@@ -79,7 +101,7 @@ impl Lowering<'_> {
             .collect();
 
         let outer: Vec<usize> = spanned.iter().map(|s| s.0).collect();
-        let mut emit = Emit::new(graph, &self.buffers);
+        let mut emit = Emit::new(graph, &self.buffers, &self.storage);
         let (base, opened) = emit.open_nest(&domain, &outer);
         let zero = constant(&mut emit, graph[id].ty.dtype, 0.0);
         let inner: Vec<usize> = memory_order(graph, id)
@@ -99,8 +121,8 @@ impl Lowering<'_> {
         let (target, value) = graph.with_view(id, |v| {
             (scatter.emit)(&mut Operands { emit: &mut emit, operands: &operands }, v, &point)
         });
-        let mem = emit.mem(id);
-        let flat = Index::flat(&target, &graph[id].strides());
+        let (owner, flat) = emit.storage.at(graph, id, &target);
+        let mem = emit.mem(owner);
         let before = emit.loops.load(mem, flat.clone());
         let sum = emit.loops.binary(kiln_loops::Binary::Add, before, value);
         emit.loops.store(mem, flat, sum);
@@ -108,6 +130,32 @@ impl Lowering<'_> {
         emit.close_nest(opened);
         finish(emit, graph, &[id])
     }
+}
+
+/// The boxes around a piece that together with it fill a shape: before and after it along each of
+/// the axes `order`, whose other axes span it, outermost first. A box is a start and an extent for
+/// each axis; axes beside `order` have 0 and 1.
+fn margins(
+    shape: &[usize],
+    piece: &Piece,
+    extents: &[usize],
+    order: &[usize],
+) -> Vec<Vec<(usize, usize)>> {
+    let mut all: Vec<(usize, usize)> = vec![(0, 1); shape.len()];
+    order.iter().for_each(|&axis| all[axis] = (0, shape[axis]));
+    let mut boxes = Vec::new();
+    for &axis in order {
+        let (start, end) = (piece.start[axis], piece.start[axis] + extents[axis]);
+        for (from, to) in [(0, start), (end, shape[axis])] {
+            if from < to {
+                let mut margin = all.clone();
+                margin[axis] = (from, to - from);
+                boxes.push(margin);
+            }
+        }
+        all[axis] = (start, extents[axis]);
+    }
+    boxes
 }
 
 /// An index whose axes are given by one or the other.

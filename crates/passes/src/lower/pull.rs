@@ -9,6 +9,7 @@ use kiln_loops::{
 };
 use kiln_tensor::{DType, Data};
 
+use crate::storage::Storage;
 use crate::views::{has_buffer, reshape_index, resolve};
 
 /// The kernel being emitted.
@@ -16,6 +17,7 @@ pub(super) struct Emit<'g> {
     pub graph: &'g Graph,
     pub loops: Builder,
     buffers: &'g [Option<BufferId>],
+    pub storage: &'g Storage,
     /// Elements computed already at the index of the kernel's loops.
     pub known: HashMap<NodeId, Reg>,
     /// Elements computed already, for each open loop.
@@ -23,9 +25,13 @@ pub(super) struct Emit<'g> {
 }
 
 impl<'g> Emit<'g> {
-    pub fn new(graph: &'g Graph, buffers: &'g [Option<BufferId>]) -> Emit<'g> {
+    pub fn new(
+        graph: &'g Graph,
+        buffers: &'g [Option<BufferId>],
+        storage: &'g Storage,
+    ) -> Emit<'g> {
         let memo = vec![HashMap::new()];
-        Emit { graph, loops: Builder::new(), buffers, known: HashMap::new(), memo }
+        Emit { graph, loops: Builder::new(), buffers, storage, known: HashMap::new(), memo }
     }
 
     /// Opens a serial loop.
@@ -59,7 +65,7 @@ impl<'g> Emit<'g> {
         (0..opened).for_each(|_| self.close());
     }
 
-    /// The argument for the buffer of a node that has one.
+    /// The argument for the buffer of a node that has one of its own.
     pub fn mem(&mut self, id: NodeId) -> Mem {
         let buffer =
             self.buffers[id.index()].expect("a node that is read from memory has a buffer");
@@ -68,8 +74,9 @@ impl<'g> Emit<'g> {
 
     /// Stores an element of a node.
     pub fn store(&mut self, id: NodeId, index: &[Index], value: Reg) {
-        let mem = self.mem(id);
-        self.loops.store(mem, Index::flat(index, &self.graph[id].strides()), value);
+        let (owner, flat) = self.storage.at(self.graph, id, index);
+        let mem = self.mem(owner);
+        self.loops.store(mem, flat, value);
     }
 
     /// The element of a node that this kernel does not store, or has stored already.
@@ -93,8 +100,9 @@ impl<'g> Emit<'g> {
         if is_number && self.graph.input(id).is_none() {
             return self.loops.constant(scalar(node.attrs.tensor("value").data()));
         }
-        let mem = self.mem(id);
-        self.loops.load(mem, Index::flat(index, &node.strides()))
+        let (owner, flat) = self.storage.at(self.graph, id, index);
+        let mem = self.mem(owner);
+        self.loops.load(mem, flat)
     }
 
     /// The element of a node, from its operands.
@@ -216,7 +224,7 @@ impl<'g> Emit<'g> {
     fn first_read(&self, id: NodeId, index: &[Index]) -> Option<Index> {
         let (mut id, mut index) = (id, index.to_vec());
         loop {
-            if let Some((_, flat)) = resolve(self.graph, id, &index) {
+            if let Some((_, flat)) = resolve(self.graph, self.storage, id, &index) {
                 return Some(flat);
             }
             let node = &self.graph[id];

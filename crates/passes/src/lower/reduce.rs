@@ -59,7 +59,8 @@ impl Lowering<'_> {
         let operand = graph.operands(anchor)[0];
         let shape = graph[anchor].ty.shape.clone();
         let symbolic = super::symbolic(&shape);
-        let order = Emit::new(graph, &self.buffers).reduction_order(operand, &symbolic, &space);
+        let order = Emit::new(graph, &self.buffers, &self.storage)
+            .reduction_order(operand, &symbolic, &space);
         // The outermost axis that gives enough chunks.
         let cut = order.iter().copied().find(|&a| divisor(space.reduced[a], CHUNKS) >= 4);
         let Some(cut) = cut else { return Ok(false) };
@@ -72,7 +73,7 @@ impl Lowering<'_> {
             .map_err(|e| LowerError::Size(e.to_string()))?;
         let partial = self.buffer(label, dtype, dims, kiln_loops::BufferKind::Temp);
 
-        let mut emit = Emit::new(graph, &self.buffers);
+        let mut emit = Emit::new(graph, &self.buffers, &self.storage);
         let chunk = Index::var(emit.open_parallel(count));
         let all: Vec<usize> = (0..shape.rank()).collect();
         let (at, outer) = emit.open_nest(&shape, &all);
@@ -94,7 +95,7 @@ impl Lowering<'_> {
         emit.close();
         self.program.kernels.push(finish(emit, graph, &[anchor]));
 
-        let mut emit = Emit::new(graph, &self.buffers);
+        let mut emit = Emit::new(graph, &self.buffers, &self.storage);
         let lead = roots[0];
         let (index, opened) = emit.open_nest(&graph[lead].ty.shape, &memory_order(graph, lead));
         let identity = emit.loops.constant(fold.identity(dtype));
