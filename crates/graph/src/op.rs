@@ -110,6 +110,8 @@ pub enum Lower {
     Contract(fn(&OpView<'_>) -> Space),
     /// Elements are added into a result of zeros at places that may coincide.
     Scatter(Scatter),
+    /// Tiles of the result are computed from tiles of the only operand, all elements of one at once.
+    Tiles(Tiles),
 }
 
 impl Lower {
@@ -126,6 +128,7 @@ impl Lower {
             Lower::Place(..) => "place",
             Lower::Contract(_) => "contract",
             Lower::Scatter(_) => "scatter",
+            Lower::Tiles(_) => "tiles",
         }
     }
 }
@@ -208,6 +211,20 @@ pub struct Piece {
     pub start: Vec<usize>,
     /// Distance between its elements in the result, an entry an axis (at least 1).
     pub step: Vec<usize>,
+}
+
+/// How [`Lower::Tiles`] runs.
+#[derive(Clone, Copy)]
+pub struct Tiles {
+    /// Extents of the iteration space, a point for each tile, in the order in which the axes of the
+    /// result lie in memory.
+    pub domain: fn(&OpView<'_>) -> Vec<usize>,
+    /// The elements of the operand that a tile is computed from.
+    pub reads: fn(&OpView<'_>, &[Index]) -> Vec<Vec<Index>>,
+    /// The elements of the result that are a tile; each is in one tile.
+    pub writes: fn(&OpView<'_>, &[Index]) -> Vec<Vec<Index>>,
+    /// Their values, from those that were read.
+    pub emit: fn(&mut Loops, &[Reg]) -> Vec<Reg>,
 }
 
 /// How [`Lower::Scatter`] runs.

@@ -20,7 +20,7 @@ use kiln_graph::{Graph, NodeId, Placement};
 use crate::fixed::fixed;
 use crate::lower::symbolic;
 use crate::pass::{Notes, Pass, PassError};
-use crate::views::{has_buffer, one_to_one, reshape_is_affine};
+use crate::views::{has_buffer, one_to_one, reshape_index, reshape_is_affine};
 
 /// See the module.
 pub static PASS: Pass<Graph> = Pass { name: "fuse", doc: "group nodes into kernels", run };
@@ -144,11 +144,10 @@ fn facts(graph: &Graph) -> Facts {
                 facts.forced[operand.index()]
                     .get_or_insert("stored: a reshape reads it in flat order");
             }
-            Lower::Contract(_) => {
+            Lower::Contract(_) | Lower::Tiles(_) => {
                 for operand in graph.operands(id) {
                     let base = under_views(graph, operand, |id| facts.forced[id.index()].is_some());
-                    facts.forced[base.index()]
-                        .get_or_insert("stored: a contraction reads it many times");
+                    facts.forced[base.index()].get_or_insert("stored: it is read many times");
                 }
             }
             _ => {}
@@ -164,7 +163,7 @@ fn facts(graph: &Graph) -> Facts {
         }
     }
     for id in graph.ids() {
-        let is_anchor = matches!(graph[id].op.lower, Lower::Contract(_) | Lower::Reduce(..));
+        let is_anchor = has_loops(graph, id);
         if facts.live[id.index()] && is_anchor {
             claim_epilogue(graph, &mut facts, id);
         }
@@ -196,6 +195,9 @@ fn claim_epilogue(graph: &Graph, facts: &mut Facts, anchor: NodeId) {
         {
             break;
         }
+        if matches!(graph[anchor].op.lower, Lower::Tiles(_)) && !keeps_axes(graph, value, user) {
+            break;
+        }
         let is_last = match graph[user].op.lower {
             Lower::Map(_) => true,
             Lower::Reshape => last + 1 == chain.len(),
@@ -211,6 +213,17 @@ fn claim_epilogue(graph: &Graph, facts: &mut Facts, anchor: NodeId) {
         facts.anchor[id.index()] = Some(anchor);
     }
     facts.forced[chain[last].index()].get_or_insert("stored: the end of an epilogue");
+}
+
+/// Whether an element of `value` stands at an affine index of its own in `user`, as the elements of
+/// tiles must.
+fn keeps_axes(graph: &Graph, value: NodeId, user: NodeId) -> bool {
+    let (from, to) = (&graph[value].ty.shape, &graph[user].ty.shape);
+    match graph[user].op.lower {
+        Lower::Map(_) => true,
+        Lower::Reshape => reshape_index(from, to, &symbolic(from)).is_some(),
+        _ => false,
+    }
 }
 
 fn is_view(graph: &Graph, id: NodeId) -> bool {
@@ -340,11 +353,16 @@ fn host(
     fits.then_some(last)
 }
 
-/// Whether computing `id` runs a reduction or contraction of its own.
+/// Whether an operator brings loops that its epilogue belongs to.
+fn has_loops(graph: &Graph, id: NodeId) -> bool {
+    matches!(graph[id].op.lower, Lower::Reduce(..) | Lower::Contract(_) | Lower::Tiles(_))
+}
+
+/// Whether computing `id` runs such loops of its own.
 fn has_inlined_loops(graph: &Graph, id: NodeId) -> bool {
     let mut open = vec![id];
     while let Some(node) = open.pop() {
-        if matches!(graph[node].op.lower, Lower::Reduce(..) | Lower::Contract(_)) {
+        if has_loops(graph, node) {
             return true;
         }
         open.extend(graph.operands(node).into_iter().filter(|&o| !has_buffer(graph, o)));

@@ -12,7 +12,7 @@ use kiln_graph::op::Lower;
 use kiln_graph::{Graph, NodeId, Placement};
 use kiln_loops::Index;
 
-use crate::lower::{anchor, index_at, symbolic};
+use crate::lower::{anchor, index_at, symbolic, tiles_anchor};
 use crate::pass::{Notes, Pass, PassError};
 use crate::storage::Storage;
 use crate::views::{has_buffer, reshape_index, reshape_is_affine, resolve};
@@ -34,7 +34,9 @@ fn run(mut graph: Graph, _: &mut Notes) -> Result<Graph, PassError> {
         if !matches!(graph[id].placement, Placement::Kernel(_)) || fixed.contains(&id) {
             continue;
         }
-        let order = of_convolution(&graph, id).or_else(|| inherited(&graph, id));
+        let order = of_convolution(&graph, id)
+            .or_else(|| of_tiles(&graph, id))
+            .or_else(|| inherited(&graph, id));
         if let Some(order) = order.filter(|o| !o.is_sorted()) {
             graph.order(id, order);
         }
@@ -69,6 +71,18 @@ fn of_convolution(graph: &Graph, id: NodeId) -> Option<Vec<usize>> {
     }
     let mut order: Vec<usize> = (0..class.len()).collect();
     order.sort_by_key(|&axis| class[axis]);
+    Some(order)
+}
+
+/// The order in which tiles are computed, for the node that stores them.
+fn of_tiles(graph: &Graph, id: NodeId) -> Option<Vec<usize>> {
+    let anchor = tiles_anchor(graph, &[id])?;
+    let Lower::Tiles(tiles) = graph[anchor].op.lower else { return None };
+    let domain = graph.with_view(anchor, |v| (tiles.domain)(v));
+    let points = graph.with_view(anchor, |v| (tiles.writes)(v, &symbolic(&domain)));
+    let first = reshape_index(&graph[anchor].ty.shape, &graph[id].ty.shape, points.first()?)?;
+    let mut order: Vec<usize> = (0..first.len()).collect();
+    order.sort_by_key(|&axis| first[axis].affine.terms.first().map(|t| t.0));
     Some(order)
 }
 
@@ -124,7 +138,11 @@ fn inherited(graph: &Graph, id: NodeId) -> Option<Vec<usize>> {
                     .collect();
                 open.push((operands[0], space.operands[0].index(&point)));
             }
-            Lower::Element(_) | Lower::Leaf | Lower::Never | Lower::Contract(_) => {}
+            Lower::Element(_)
+            | Lower::Leaf
+            | Lower::Never
+            | Lower::Contract(_)
+            | Lower::Tiles(_) => {}
         }
     }
     None

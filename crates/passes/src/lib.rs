@@ -28,6 +28,7 @@ mod testing;
 pub mod vectorize;
 mod views;
 mod walk;
+pub mod winograd;
 
 pub use lower::{LowerError, lower};
 
@@ -45,6 +46,7 @@ pub static GRAPH_PASSES: &[&Pass<Graph>] = &[
     &cse::PASS,      // equal values are computed once
     &dce::PASS,      // what no result needs goes
     &absorb::PASS,   // factors of channels move into the weights before them
+    &winograd::PASS, // 3x3 convolutions take fewer products
     &fuse::PASS,     // nodes are grouped into kernels
     &layout::PASS,   // images lie channels-last in memory
 ];

@@ -104,7 +104,7 @@ pub static CONV: OpDef = OpDef {
     ],
 };
 
-fn attrs(stride: [usize; 2], dilation: [usize; 2]) -> Attrs {
+pub(super) fn attrs(stride: [usize; 2], dilation: [usize; 2]) -> Attrs {
     Attrs::new().with("stride", &stride[..]).with("dilation", &dilation[..])
 }
 
@@ -121,7 +121,7 @@ fn window(kernel: Var<'_>, attrs: &Attrs) -> Window {
 /// `dx[h] = sum over k of dy[(h - k * dilation) / stride] * w[k]`: with dy spread out by the stride
 /// and padded by the kernel's reach it is a convolution with the kernel reversed and its channel
 /// axes exchanged.
-fn grad_image<'b>(image: Var<'b>, kernel: Var<'b>, dy: Var<'b>, a: &Attrs) -> Var<'b> {
+pub(super) fn grad_image<'b>(image: Var<'b>, kernel: Var<'b>, dy: Var<'b>, a: &Attrs) -> Var<'b> {
     let window = window(kernel, a);
     let spread = windows::spread(dy, &image.shape(), &window);
     let turned = kernel.reverse(&[3, 4]).transpose(&[0, 2, 1, 3, 4]);

@@ -62,6 +62,9 @@ mod transpose;
 mod unfold;
 mod unpool;
 mod windows;
+mod winograd;
+mod winograd_image;
+mod winograd_result;
 mod xor;
 
 pub use abs::ABS;
@@ -122,6 +125,9 @@ pub use tanh::TANH;
 pub use transpose::TRANSPOSE;
 pub use unfold::UNFOLD;
 pub use unpool::UNPOOL;
+pub use winograd::weights as winograd_weights;
+pub use winograd_image::WINOGRAD_IMAGE;
+pub use winograd_result::WINOGRAD_RESULT;
 pub use xor::XOR;
 
 use crate::op::OpDef;
@@ -186,6 +192,8 @@ pub static OPS: &[&OpDef] = &[
     &TRANSPOSE,
     &UNFOLD,
     &UNPOOL,
+    &WINOGRAD_IMAGE,
+    &WINOGRAD_RESULT,
     &XOR,
 ];
 

@@ -97,7 +97,8 @@ fn case(op: &OpDef, rng: &mut Rng) -> (Vec<Type>, Attrs) {
 #[test]
 fn type_rules_refuse_nonsense_and_what_they_accept_has_gradients_and_lowers_in_bounds() {
     for op in OPS {
-        let mut rng = Rng(op.name.bytes().fold(1, |h, b| h * 31 + u64::from(b)));
+        let mut rng =
+            Rng(op.name.bytes().fold(1, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b))));
         let mut accepted = 0;
         for _ in 0..4000 {
             let (types, attrs) = case(op, &mut rng);

@@ -11,6 +11,7 @@ mod epilogue;
 mod place;
 mod pull;
 mod reduce;
+mod tiles;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use kiln_tensor::{DType, Shape};
 
 pub(crate) use contract::{anchor, index_at};
 use pull::Emit;
+pub(crate) use tiles::anchor as tiles_anchor;
 
 use crate::fixed::fixed;
 use crate::storage::Storage;
@@ -184,6 +186,11 @@ impl Lowering<'_> {
         let first = roots[0];
         if let Some(anchor) = contract::anchor(graph, roots) {
             return self.contraction(anchor, roots);
+        }
+        if let Some(anchor) = tiles::anchor(graph, roots) {
+            let kernel = self.tiles(anchor, roots);
+            self.program.kernels.push(kernel);
+            return Ok(());
         }
         if let Some(anchor) = reduce::anchor(graph, roots)
             && self.long_reduction(anchor, roots)?

@@ -138,7 +138,8 @@ impl<'g> Emit<'g> {
             | Lower::Never
             | Lower::Place(..)
             | Lower::Contract(_)
-            | Lower::Scatter(_) => {
+            | Lower::Scatter(_)
+            | Lower::Tiles(_) => {
                 unreachable!("`{}` has a buffer or is the anchor of its kernel", graph[id].op.name)
             }
         }

@@ -1,0 +1,209 @@
+//! `winograd`: 3x3 convolutions whose weights do not change become Winograd's F(4x4, 3x3).
+//!
+//! Tiles of 4 x 4 results take 36 products instead of 144 (Lavin & Gray 2015, "Fast algorithms for
+//! convolutional neural networks"): factors of the image, 36 matrix products with factors of the
+//! weights, results of the products. The factors of the weights are computed once (see
+//! [`crate::prepare`]). It pays where the transforms and the four times as many weights cost less
+//! than the products saved; the estimate of both is in the remarks. Errors are some 1e-5 of the
+//! range of results, against 1e-6, so `precise` forbids it.
+
+use kiln_graph::op::Lower;
+use kiln_graph::{Builder, Graph, Node, Var, ops, rebuild};
+use kiln_tensor::Tensor;
+
+use crate::fixed::fixed;
+use crate::pass::{Notes, Pass, PassError};
+use crate::rewrite;
+
+/// See the module.
+pub static PASS: Pass<Graph> =
+    Pass { name: "winograd", doc: "3x3 convolutions take fewer products, by Winograd", run };
+
+/// Results of a tile along one axis.
+const TILE: usize = 4;
+/// Factors of a tile.
+const FACTORS: usize = 36;
+
+/// Channels on either side below which rows of the products are too short.
+const CHANNELS: usize = 16;
+/// Tiles below which the products have too few rows for the weights that they read.
+const TILES: usize = 32;
+/// Multiply-adds a nanosecond that a direct convolution reaches on one core, and a product of
+/// factors; bytes a nanosecond at which weights come from the last cache; nanoseconds that a
+/// transform takes for each element it reads or writes.
+const DIRECT: f64 = 70.0;
+const PRODUCT: f64 = 60.0;
+const WEIGHTS: f64 = 16.0;
+const TRANSFORM: f64 = 0.2;
+
+/// Sizes of a convolution.
+struct Sizes {
+    images: usize,
+    channels: usize,
+    outputs: usize,
+    /// Rows and columns of results.
+    results: [usize; 2],
+}
+
+impl Sizes {
+    fn tiles(&self) -> [usize; 2] {
+        self.results.map(|n| n.div_ceil(TILE))
+    }
+
+    /// Nanoseconds of the direct convolution and of Winograd's, on one core.
+    fn nanoseconds(&self) -> (f64, f64) {
+        let [c, o] = [self.channels, self.outputs].map(|n| n as f64);
+        let places = (self.images * self.results[0] * self.results[1]) as f64;
+        let tiles = (self.images * self.tiles()[0] * self.tiles()[1]) as f64;
+        let (weights, factors) = (4.0 * 9.0 * c * o, 4.0 * FACTORS as f64 * c * o);
+        let direct = places * 9.0 * c * o / DIRECT + weights / WEIGHTS;
+        let products = FACTORS as f64 * tiles * c * o / PRODUCT + factors / WEIGHTS;
+        (direct, products + TRANSFORM * FACTORS as f64 * tiles * (c + o))
+    }
+}
+
+fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
+    if rewrite::has_grad(&graph, notes) || notes.options.precise {
+        return Ok(graph);
+    }
+    let fixed = fixed(&graph);
+    let mut chosen = vec![false; graph.len()];
+    for id in graph.ids().filter(|&id| graph[id].op == &ops::CONV) {
+        let [image, kernel] = graph.operands(id)[..] else { continue };
+        let Some(sizes) = sizes(&graph[id], &graph[image], &graph[kernel]) else { continue };
+        if !fixed[kernel.index()] || fixed[image.index()] {
+            continue;
+        }
+        let (direct, factored) = sizes.nanoseconds();
+        let tiles = sizes.images * sizes.tiles()[0] * sizes.tiles()[1];
+        chosen[id.index()] =
+            factored < direct && tiles >= TILES && sizes.channels.min(sizes.outputs) >= CHANNELS;
+        let choice = if chosen[id.index()] { "F(4x4, 3x3)" } else { "direct" };
+        notes.remark(
+            &graph,
+            id,
+            format!("{choice}: {tiles} tiles, about {direct:.0} ns direct, {factored:.0} ns by F(4x4, 3x3)"),
+        );
+    }
+    if !chosen.contains(&true) {
+        return Ok(graph);
+    }
+    let rebuilt = rebuild(&graph, |b, id, node, x| {
+        let [image, kernel] = x else { return None };
+        let chosen = chosen[id.index()] && matches!(node.op.lower, Lower::Contract(_));
+        chosen.then(|| convolution(b, *image, *kernel, &node.ty.shape))
+    })?;
+    Ok(kiln_graph::sweep(rebuilt))
+}
+
+/// The sizes of a convolution that has the form: 3x3, stride 1, one group.
+fn sizes(node: &Node, image: &Node, kernel: &Node) -> Option<Sizes> {
+    let ones = |name| node.attrs.ints(name) == [1, 1];
+    let (y, w) = (&node.ty.shape, &kernel.ty.shape);
+    let fits = ones("stride") && ones("dilation") && w[0] == 1 && w[3..] == [3, 3];
+    fits.then(|| Sizes {
+        images: y[0],
+        channels: image.ty.shape[2],
+        outputs: y[2],
+        results: [y[3], y[4]],
+    })
+}
+
+/// The convolution of `[N, 1, C, H, W]` with `[1, O, C, 3, 3]`, of shape `y`.
+fn convolution<'b>(b: &'b Builder, image: Var<'b>, kernel: Var<'b>, y: &[usize]) -> Var<'b> {
+    let shape = image.shape();
+    let (n, c, o) = (shape[0], shape[2], y[2]);
+    let [th, tw] = [y[3], y[4]].map(|n| n.div_ceil(TILE));
+    let more = [TILE * th + 2 - shape[3], TILE * tw + 2 - shape[4]];
+    let image = extended(image, [n, c, shape[3], shape[4]], more).winograd_image();
+
+    // Row (o, c) of the weights times the transposed transform is row (o, c) of their factors.
+    let transform =
+        b.constant(Tensor::f32(&[9, FACTORS], ops::winograd_weights()).expect("as many"));
+    let factors = kernel.reshape(&[o * c, 9]).matmul(transform);
+    let factors = factors.reshape(&[o, c, FACTORS]).transpose(&[2, 1, 0]);
+    let result = image.dot(factors).winograd_result([n, th, tw]);
+    result.slice(&[0; 4], &[n, o, y[3], y[4]], &[1; 4]).reshape(y)
+}
+
+/// The image as `[N, C, H, W]` with so many zeros after its rows and columns; those join the
+/// padding that the image may have already.
+fn extended<'b>(image: Var<'b>, shape: [usize; 4], more: [usize; 2]) -> Var<'b> {
+    let after = [0, 0, more[0], more[1]];
+    let b = image.builder();
+    let padded = b.inspect(|g| {
+        let mut id = image.id();
+        while g[id].op == &ops::RESHAPE {
+            id = g.operands(id)[0];
+        }
+        let node = &g[id];
+        let is_frame = node.op == &ops::PAD
+            && node.ty.shape[..] == shape
+            && node.attrs.float("value").to_bits() == 0
+            && node.attrs.ints("interior").iter().all(|&i| i == 0);
+        let sides = |name| -> Vec<usize> {
+            node.attrs.ints(name).iter().map(|&n| usize::try_from(n).unwrap_or(0)).collect()
+        };
+        is_frame.then(|| (g.operands(id)[0], sides("low"), sides("high")))
+    });
+    match padded {
+        Some((inner, low, mut high)) => {
+            high.iter_mut().zip(after).for_each(|(high, more)| *high += more);
+            b.var(inner).pad(&low, &high, &[0; 4], 0.0)
+        }
+        None => image.reshape(&shape).pad(&[0; 4], &after, &[0; 4], 0.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_tensor::DType;
+
+    use super::*;
+    use crate::pass::PassOptions;
+    use crate::testing::{after, assert_same, count};
+
+    fn network(size: [usize; 2], pad: [usize; 2], stride: usize) -> Graph {
+        let b = Builder::new();
+        let x = b.data("x", DType::F32, &[4, 32, size[0], size[1]]);
+        let w = b.param("w", &[48, 32, 3, 3]);
+        b.output("y", x.conv(w, [stride; 2], pad, [1, 1], 1));
+        b.finish().expect("well-formed")
+    }
+
+    #[test]
+    fn images_of_any_size_and_padding_have_the_same_convolution() {
+        for (size, pad) in
+            [([16, 16], [1, 1]), ([13, 10], [1, 0]), ([14, 14], [0, 0]), ([11, 18], [2, 1])]
+        {
+            let plain = network(size, pad, 1);
+            let (new, notes) = after(&PASS, plain.clone());
+            assert_eq!([count(&new, "conv"), count(&new, "winograd_image")], [0, 1], "{new}");
+            assert!(count(&new, "pad") <= 1, "{new}");
+            // The transform of the weights is rounded to f32.
+            assert_same(&plain, &new, 2e-5);
+            assert!(notes.remarks[0].reason.contains("ns by F(4x4, 3x3)"));
+        }
+    }
+
+    #[test]
+    fn others_stay_direct() {
+        let unchanged =
+            |graph: Graph| assert_eq!(after(&PASS, graph.clone()).0.to_string(), graph.to_string());
+        unchanged(network([16, 16], [1, 1], 2));
+        unchanged(network([4, 4], [1, 1], 1));
+        let b = Builder::new();
+        let (x, w) =
+            (b.data("x", DType::F32, &[2, 32, 16, 16]), b.data("w", DType::F32, &[48, 32, 3, 3]));
+        b.output("y", x.conv(w, [1, 1], [1, 1], [1, 1], 1));
+        unchanged(b.finish().expect("well-formed"));
+    }
+
+    #[test]
+    fn precise_forbids_it() {
+        let graph = network([16, 16], [1, 1], 1);
+        let mut notes = Notes::new(PassOptions { precise: true, ..PassOptions::default() });
+        let new = crate::run(&[&PASS], graph, &mut notes, &mut |_, _| {}).expect("succeeds");
+        assert_eq!(count(&new, "conv"), 1);
+    }
+}
