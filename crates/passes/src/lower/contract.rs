@@ -26,6 +26,9 @@ use crate::views::{has_buffer, one_to_one, resolve};
 const CHUNKS: usize = 16;
 /// Rows below which a chunk is not split further.
 const MIN_ROWS: usize = 24;
+/// Rows of the widest instruction set's register block: half as many would read the packed operand
+/// twice as often.
+const TILE_ROWS: usize = 8;
 /// Columns below which a chunk is not split further.
 const MIN_COLS: usize = 64;
 /// Elements of a tile that waits for its epilogue: it stays in the second-level cache.
@@ -192,7 +195,7 @@ impl Form {
             let most = if packed_once { CHUNKS } else { CHUNKS.min(products * m / MIN_ROWS) };
             let wanted = if work <= SMALL { 1 } else { most.max(1) };
             let rows = peel(&self.rows, |count, block| {
-                count * products * col_count >= wanted
+                (count * products * col_count >= wanted || block < 2 * TILE_ROWS)
                     && (direct || block * (n / col_count) <= TILE)
             });
             (cols, rows)
