@@ -26,8 +26,6 @@ const FACTORS: usize = 36;
 
 /// Channels on either side below which rows of the products are too short.
 const CHANNELS: usize = 16;
-/// Tiles below which the products have too few rows for the weights that they read.
-const TILES: usize = 32;
 /// Multiply-adds a nanosecond that a direct convolution reaches on one core, and a product of
 /// factors; bytes a nanosecond at which weights come from the last cache; nanoseconds that a
 /// transform takes for each element it reads or writes.
@@ -76,8 +74,7 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
         }
         let (direct, factored) = sizes.nanoseconds();
         let tiles = sizes.images * sizes.tiles()[0] * sizes.tiles()[1];
-        chosen[id.index()] =
-            factored < direct && tiles >= TILES && sizes.channels.min(sizes.outputs) >= CHANNELS;
+        chosen[id.index()] = factored < direct && sizes.channels.min(sizes.outputs) >= CHANNELS;
         let choice = if chosen[id.index()] { "F(4x4, 3x3)" } else { "direct" };
         notes.remark(
             &graph,

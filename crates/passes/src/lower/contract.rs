@@ -30,7 +30,7 @@ const MIN_ROWS: usize = 24;
 /// twice as often.
 const TILE_ROWS: usize = 8;
 /// Columns below which a chunk is not split further.
-const MIN_COLS: usize = 64;
+const MIN_COLS: usize = 32;
 /// Elements of a tile that waits for its epilogue: it stays in the second-level cache.
 const TILE: usize = 16 * 1024;
 /// A product with fewer multiplications runs as one chunk.
