@@ -1,6 +1,8 @@
 //! The epilogues that the micro-kernel does itself: `max(sum + bias + residual, 0)`, each part of
 //! which may be absent. Everything else waits in a tile for generated code.
 
+use std::collections::HashSet;
+
 use kiln_graph::op::Lower;
 use kiln_graph::{Graph, NodeId, ops};
 use kiln_loops::{Affine, Index, Var};
@@ -51,6 +53,9 @@ impl Epilogue {
             if at.0 == anchor {
                 break;
             }
+            if added.len() == 2 {
+                return None;
+            }
             let (below, other) = addition(graph, anchor, at.0)?;
             let (node, flat) = resolve(graph, storage, other, &at.1)?;
             if !flat.dynamic.is_empty() || graph[other].ty.shape != graph[at.0].ty.shape {
@@ -98,13 +103,22 @@ fn addition(graph: &Graph, anchor: NodeId, id: NodeId) -> Option<(NodeId, NodeId
     }
 }
 
-/// Whether computing `id` computes the contraction, by additions and reshapes.
+/// Whether computing `id` computes the contraction, by additions and reshapes; no more of them than
+/// an epilogue of this form can hold are looked through.
 fn leads(graph: &Graph, id: NodeId, anchor: NodeId) -> bool {
-    let sums = graph[id].op == &ops::ADD || matches!(graph[id].op.lower, Lower::Reshape);
-    id == anchor
-        || sums
-            && !has_buffer(graph, id)
-            && graph.operands(id).into_iter().any(|o| leads(graph, o, anchor))
+    const REACH: usize = 16;
+    let mut open = vec![id];
+    let mut seen = HashSet::new();
+    while let Some(id) = open.pop() {
+        if id == anchor {
+            return true;
+        }
+        let sums = graph[id].op == &ops::ADD || matches!(graph[id].op.lower, Lower::Reshape);
+        if sums && !has_buffer(graph, id) && seen.len() < REACH && seen.insert(id) {
+            open.extend(graph.operands(id));
+        }
+    }
+    false
 }
 
 fn is_zero(graph: &Graph, id: NodeId) -> bool {
