@@ -185,7 +185,8 @@ fn under_views(graph: &Graph, mut id: NodeId, has_buffer: impl Fn(NodeId) -> boo
 fn claim_epilogue(graph: &Graph, facts: &mut Facts, anchor: NodeId) {
     let mut chain = vec![anchor];
     let mut last = 0;
-    while facts.forced[chain[chain.len() - 1].index()].is_none() {
+    while facts.forced[chain[chain.len() - 1].index()].is_none() && chain.len() < MAX_NODES as usize
+    {
         let value = chain[chain.len() - 1];
         let users: Vec<NodeId> =
             graph.users(value).into_iter().filter(|u| facts.live[u.index()]).collect();
