@@ -41,10 +41,7 @@ enum Step {
 }
 
 fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
-    if rewrite::has_grad(&graph, notes) {
-        return Ok(graph);
-    }
-    if notes.options.precise {
+    if rewrite::has_grad(&graph, notes) || notes.options.precise {
         return Ok(graph);
     }
     let fixed = fixed(&graph);
