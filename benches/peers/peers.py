@@ -8,9 +8,16 @@ Every program lives in a process of its own, and only one works at a time: in ea
 runs that do not count. The least time of all rounds counts. First the outputs are compared with PyTorch's in f64. Prints
 a table in Markdown; with --results FILE the numbers are added to that file, and the table shows all of them. A program
 that is missing or fails has the reason below the table.
+
+With --memory not times but bytes are compared: what the process holds resident after ten runs, less what the network's
+weights take in f32. From the processes of the others the interpreter with NumPy, the network's input and its expected
+output is taken off, but not the program itself, how much of which comes with its import is the table's last row. From
+Kiln's process nothing is taken off: its code and everything that it has compiled is counted.
 """
 
 import argparse
+import gc
+import importlib
 import json
 import multiprocessing
 import os
@@ -36,7 +43,7 @@ def networks():
     from compare_networks import FULL
     from torchvision import models
 
-    names = ("lenet", "alexnet", "googlenet", "inception_bn", "resnet18", "resnet50")
+    names = ("lenet", "alexnet", "vgg16", "googlenet", "inception_bn", "resnet18", "resnet50", "mobilenet_v2")
     rows = {name: FULL[name] for name in names}
     rows["googlenet"].module = lambda: models.googlenet(aux_logits=False, init_weights=False)
     rows["googlenet"].set = {"sides": "false"}
@@ -73,6 +80,7 @@ class Case:
         np.save(self.folder / "image.npy", self.image)
         weights = {name: x for name, x in module.state_dict().items() if "num_batches_tracked" not in name}
         save_file(weights, self.folder / "weights.safetensors")
+        self.weight_bytes = sum(x.numel() * x.element_size() for x in weights.values())
         image = torch.from_numpy(self.image)
         torch.jit.save(torch.jit.trace(module, image[:1]), str(self.folder / "network.pt"))
         torch.onnx.export(
@@ -84,6 +92,8 @@ class Case:
 
 class Torch:
     """Channels-last, traced and frozen: the fastest form that needs no compiler."""
+
+    module_name = "torch"
 
     def __init__(self, case):
         import torch
@@ -100,6 +110,8 @@ class Torch:
 
 
 class OnnxRuntime:
+    module_name = "onnxruntime"
+
     def __init__(self, case):
         import onnxruntime
 
@@ -114,6 +126,8 @@ class OnnxRuntime:
 
 
 class OpenVino:
+    module_name = "openvino"
+
     def __init__(self, case):
         import openvino
 
@@ -127,14 +141,17 @@ class OpenVino:
 
 
 class Mnn:
+    module_name = "MNN"
+
     def __init__(self, case):
         import MNN
 
-        # The converter itself: MNN's command installs packages and reports its use over the network.
-        from _tools import mnnconvert
-
+        # The converter itself: MNN's command installs packages and reports its use over the network. In a process of
+        # its own, which takes its memory with it.
         model, onnx = str(case.folder / "network.mnn"), str(case.folder / "network.onnx")
-        mnnconvert(["mnnconvert", "-f", "ONNX", "--modelFile", onnx, "--MNNModel", model, "--bizCode", "kiln"])
+        words = ["mnnconvert", "-f", "ONNX", "--modelFile", onnx, "--MNNModel", model, "--bizCode", "kiln"]
+        program = f"from _tools import mnnconvert; mnnconvert({words!r})"
+        subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
         settings = {"backend": "CPU", "precision": "high", "numThread": case.threads}
         self.runtime = MNN.nn.create_runtime_manager((settings,))
         self.module = MNN.nn.load_module_from_file(model, ["image"], ["output"], runtime_manager=self.runtime)
@@ -149,6 +166,8 @@ class Mnn:
 
 class Ncnn:
     """It takes one image at a time: a batch is so many runs."""
+
+    module_name = "ncnn"
 
     def __init__(self, case):
         import ncnn
@@ -191,9 +210,12 @@ class Kiln:
         subprocess.run([self.case.kiln, "run", *self.program, *files], check=True, stdout=subprocess.DEVNULL)
         return np.load(out)
 
+    def bench(self, repeat):
+        command = [self.case.kiln, "bench", *self.program, "--repeat", str(repeat), "--json"]
+        return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+
     def least(self, seconds):
-        command = [self.case.kiln, "bench", *self.program, "--repeat", str(self.repeat), "--json"]
-        answer = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        answer = self.bench(self.repeat)
         self.repeat = max(2, int(seconds * 1e3 / answer["median_ms"]))
         return answer["min_ms"]
 
@@ -222,6 +244,30 @@ def serve(name, case, pipe):
         while (seconds := pipe.recv()) is not None:
             pipe.send(("ms", peer.least(seconds) if isinstance(peer, Kiln) else least(peer, seconds)))
     except Exception as error:  # noqa: BLE001 - whatever a program cannot do, the others can be compared
+        pipe.send(("failed", f"{type(error).__name__}: {error}"))
+
+
+def resident():
+    """Bytes of this process in memory."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
+
+
+def hold(name, case, pipe):
+    """A program's process: answers with the bytes that it holds after runs, and with those of its import alone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    try:
+        if name == "Kiln":
+            return pipe.send(("bytes", (Kiln(case).bench(10)["rss_bytes"], None)))
+        before = resident()
+        importlib.import_module(PEERS[name].module_name)
+        program = resident() - before
+        peer = PEERS[name](case)
+        for _ in range(10):
+            peer.run()
+        gc.collect()
+        pipe.send(("bytes", (resident() - before, program)))
+    except Exception as error:  # noqa: BLE001 - as above
         pipe.send(("failed", f"{type(error).__name__}: {error}"))
 
 
@@ -273,6 +319,43 @@ def measure(network, arguments):
     return results
 
 
+def weigh(network, arguments):
+    """{program: {"bytes": beyond the weights, "program": of its import} or {"failed": reason}} of one network."""
+    results, spawn = {}, multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        case = Case(network, arguments.batch, arguments.threads, arguments.kiln, folder)
+        for name in arguments.peers:
+            pipe, end = spawn.Pipe()
+            process = spawn.Process(target=hold, args=(name, case, end))
+            process.start()
+            end.close()
+            kind, answer = ask(pipe)
+            process.join()
+            if kind == "failed":
+                results[name] = {"failed": answer}
+            else:
+                results[name] = {"bytes": answer[0] - case.weight_bytes, "program": answer[1]}
+    return {"weights": case.weight_bytes, "programs": results}
+
+
+def memory_table(results):
+    """Markdown: MiB beyond the weights, and Kiln's share of ONNX Runtime's; then what failed."""
+    heads = ["network", "batch", "threads", "weights", *PEERS, "Kiln / ONNX Runtime"]
+    lines, failures, programs = [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1)], [], {}
+    mebibytes = lambda n: "-" if n is None else f"{n / 2**20:.1f}"  # noqa: E731
+    for key, row in results.items():
+        held = {name: result["bytes"] for name, result in row["programs"].items() if "bytes" in result}
+        programs |= {name: result["program"] for name, result in row["programs"].items() if result.get("program")}
+        failures += [f"{key}: {name}: {result['failed']}" for name, result in row["programs"].items() if "failed" in result]
+        cells = [mebibytes(row["weights"]), *(mebibytes(held.get(name)) for name in PEERS)]
+        both = "Kiln" in held and "ONNX Runtime" in held
+        ratio = f"{held['Kiln'] / held['ONNX Runtime']:.2f}" if both else "-"
+        lines.append(f"| {' | '.join([*key.split('/'), *cells, ratio])} |")
+    cells = [mebibytes(programs.get(name)) for name in PEERS]
+    lines.append(f"| {' | '.join(['of which import', '', '', '', *cells, ''])} |")
+    return "\n".join(lines + [""] * bool(failures) + failures)
+
+
 def table(results):
     """Markdown: milliseconds, and Kiln's share of the fastest other's time; then what failed."""
     lines = [f"| network | batch | threads | {' | '.join(PEERS)} | Kiln / fastest |", "|---|" + "---:|" * (len(PEERS) + 3)]
@@ -299,6 +382,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=0.3, help="how long a program runs in a round")
     parser.add_argument("--kiln", default=str(ROOT / "target" / "release" / "kiln"))
+    parser.add_argument("--memory", action="store_true", help="compare what processes hold, not times")
     parser.add_argument("--results", type=pathlib.Path, help="a JSON file that keeps the numbers")
     arguments = parser.parse_args()
     # So many cores for so many threads, for all alike; inherited by every process.
@@ -308,11 +392,12 @@ def main():
     rows, results = networks(), {}
     if arguments.results and arguments.results.exists():
         results = json.loads(arguments.results.read_text())
+    compare, show = (weigh, memory_table) if arguments.memory else (measure, table)
     for name in arguments.networks or list(rows):
-        results[f"{name}/{arguments.batch}/{arguments.threads}"] = measure(rows[name], arguments)
+        results[f"{name}/{arguments.batch}/{arguments.threads}"] = compare(rows[name], arguments)
         if arguments.results:
             arguments.results.write_text(json.dumps(results, indent=1))
-    print(table(results))
+    print(show(results))
 
 
 if __name__ == "__main__":

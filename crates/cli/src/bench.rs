@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use clap::Args;
 use kiln::Profile;
-use kiln_train::peak_rss_bytes;
+use kiln_train::{peak_rss_bytes, rss_bytes};
 use serde_json::json;
 
 use crate::arguments::{Program, Start};
@@ -54,10 +54,16 @@ impl Bench {
         let network = if self.train { model.training()? } else { model.inference()? };
         let executable = kiln::compile(&network, &options)?;
         let mut session = executable.session()?;
-        session.set_weights(&kiln::initial_values(&model, &options)?)?;
+        // A file has all weights, but no states of an optimiser.
+        if self.train || !self.start.is_file() {
+            session.set_weights(kiln::initial_values(&model, &options)?)?;
+        }
         if self.start.is_file() {
-            let weights = self.start.weights(&model, &options, &session.weight_types())?;
-            session.set_weights(&weights)?;
+            session.set_weights(self.start.weights(
+                &model,
+                &options,
+                &session.weight_types(),
+            )?)?;
         }
         for (name, tensor) in kiln::random_inputs(&executable, 0)? {
             session.set(&name, &tensor)?;
@@ -72,6 +78,7 @@ impl Bench {
             }
         }
         times.sort_by(f64::total_cmp);
+        let (rss, peak) = (rss_bytes(), peak_rss_bytes());
         let middle = times.len() / 2;
         let median = match times.len() % 2 {
             0 => (times[middle - 1] + times[middle]) / 2.0,
@@ -81,7 +88,6 @@ impl Bench {
         let profile = self.profile.then(|| session.profile(self.repeat)).transpose()?;
         let report = executable.report();
         let compile_ms = report.time.as_secs_f64() * 1e3;
-        let peak = peak_rss_bytes();
         if self.json {
             let mut object = json!({
                 "min_ms": times[0],
@@ -90,6 +96,7 @@ impl Bench {
                 "arena_bytes": report.memory.arena,
                 "bound_bytes": report.memory.bound,
                 "released_bytes": report.memory.sources,
+                "rss_bytes": rss,
                 "peak_rss_bytes": peak,
                 "kernels": report.kernels,
             });
@@ -103,7 +110,7 @@ impl Bench {
             "{report}\n{profile}min {:.4} ms, median {median:.4} ms of {} runs{}\n",
             times[0],
             times.len(),
-            peak.map_or(String::new(), |p| format!(", {} of memory", kiln::bytes(p as usize))),
+            rss.map_or(String::new(), |p| format!(", {} of memory", kiln::bytes(p as usize))),
         ))
     }
 }

@@ -54,7 +54,8 @@ impl Run {
         }
         let mut session = executable.session()?;
         let weights = self.start.weights(&model, &options, &session.weight_types())?;
-        session.set_weights(&weights)?;
+        session.set_weights(weights)?;
+        session.release_weights();
         let outputs = session.run(&inputs)?;
         for (name, path) in &self.output {
             outputs[name.as_str()].write_npy(path).map_err(|e| {

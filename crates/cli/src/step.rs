@@ -73,8 +73,8 @@ impl Step {
         }
         let mut session = kiln::compile(&model.training()?, &options)?.session()?;
         let weights = self.start.weights(&model, &options, &session.weight_types())?;
-        session.set_weights(&kiln::initial_values(&model, &options)?)?;
-        session.set_weights(&weights)?;
+        session.set_weights(kiln::initial_values(&model, &options)?)?;
+        session.set_weights(weights)?;
 
         let mut losses = Vec::new();
         for step in 1..=self.steps {

@@ -95,6 +95,8 @@ pub struct BufferInfo {
     pub role: Role,
     /// Byte offset: of constants among the constants, of others in the arena.
     pub(crate) offset: usize,
+    /// Whether the prelude reads it.
+    pub(crate) feeds_prelude: bool,
 }
 
 /// What compilation came to.
@@ -164,6 +166,9 @@ pub(crate) struct Inner {
     pub steps: Vec<(Step, std::ops::Range<usize>)>,
     pub buffers: Vec<BufferInfo>,
     pub names: HashMap<String, BufferId>,
+    /// For each launch of the prelude, bytes at the beginning of the arena, of weights alone, that no
+    /// later one reads.
+    pub sources_read: Vec<usize>,
     pub constants: Arena,
     pub report: Report,
     team: OnceLock<Result<Team, Error>>,
@@ -242,6 +247,7 @@ impl Executable {
             steps,
             buffers,
             names,
+            sources_read: sources_read(program),
             constants,
             report,
             team,
@@ -307,6 +313,16 @@ impl Inner {
             Err(error) => Err(error.clone()),
         }
     }
+
+    /// The bytes at the end of the arena's first `end` without sources, in which nothing lies but
+    /// temporaries.
+    pub fn temporaries(&self, end: usize) -> Option<std::ops::Range<usize>> {
+        let lasting = |b: &&BufferInfo| !matches!(b.role, Role::Temp | Role::Const);
+        let reach = |b: &BufferInfo| b.offset + b.shape.bytes(b.dtype);
+        let begin = self.buffers.iter().filter(lasting).map(reach).max().unwrap_or(0);
+        let begin = begin.saturating_sub(self.report.source_bytes);
+        (begin < end).then_some(begin..end)
+    }
 }
 
 /// The buffers with their places, and the constants.
@@ -327,7 +343,10 @@ fn place(program: &Program) -> Result<(Vec<BufferInfo>, Arena, usize), Error> {
             return Err(Error::Plan(buffer.name.clone()));
         }
         let (name, dtype, shape) = (buffer.name.clone(), buffer.dtype, buffer.shape.clone());
-        buffers.push(BufferInfo { name, dtype, shape, role, offset });
+        buffers.push(BufferInfo { name, dtype, shape, role, offset, feeds_prelude: false });
+    }
+    for kernel in &program.kernels[..program.prelude] {
+        kernel.args.iter().for_each(|id| buffers[id.0 as usize].feeds_prelude = true);
     }
     let constants = Arena::new(constant_bytes, "constants")?;
     for (buffer, info) in program.buffers.iter().zip(&buffers) {
@@ -345,6 +364,21 @@ fn source_bytes(program: &Program) -> usize {
     let others = all().filter(|b| !b.2).map(|b| b.1).min().unwrap_or(program.arena_bytes);
     let reach = all().filter(|b| *b.2 && b.1 < others).map(|b| b.1 + b.0.bytes()).max();
     if reach.is_some_and(|end| end <= others) { others } else { 0 }
+}
+
+/// For each kernel of the prelude, the bytes at the beginning of the arena in which nothing lies but
+/// sources that no later kernel reads.
+fn sources_read(program: &Program) -> Vec<usize> {
+    let sources = sources(program);
+    let mut unread = source_bytes(program);
+    let mut read = vec![0; program.prelude];
+    for (read, kernel) in read.iter_mut().zip(&program.kernels[..program.prelude]).rev() {
+        *read = unread;
+        let here = kernel.args.iter().filter(|id| sources[id.0 as usize]);
+        let first = here.filter_map(|&id| program.buffer(id).offset).min();
+        unread = unread.min(first.unwrap_or(unread));
+    }
+    read
 }
 
 /// Temporaries that no kernel names need no place.

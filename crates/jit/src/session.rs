@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use kiln_loops::BufferId;
 use kiln_tensor::{DType, DataMut, Tensor};
 
-use crate::arena::{ALIGNMENT, Arena};
+use crate::arena::{ALIGNMENT, Arena, trim_allocator};
 use crate::error::Error;
 use crate::executable::{BufferInfo, Inner, Role, write_tensor};
 use crate::team::{Region, Step, Task, shared_range};
@@ -140,7 +140,7 @@ impl Session {
         if self.lost {
             return Err(Error::Panicked);
         }
-        self.prepare();
+        self.prepare(false);
         let (prelude, launches) = (self.executable.report.prelude, self.executable.launches.len());
         let executable = self.executable.clone();
         let team = if self.region.is_empty() { None } else { executable.team()? };
@@ -182,22 +182,39 @@ impl Session {
         Ok(())
     }
 
-    /// Runs the prelude, unless it has run since weights were last set.
-    fn prepare(&mut self) {
-        if !self.prepared {
-            self.alone(0..self.executable.report.prelude, 0);
-            self.prepared = true;
+    /// Runs the prelude, unless it has run since weights were last set. With `release` the memory
+    /// of weights goes as soon as no other kernel reads them.
+    fn prepare(&mut self, release: bool) {
+        if self.prepared {
+            return;
         }
+        let executable = self.executable.clone();
+        let mut given = 0;
+        for (number, &read) in executable.sources_read.iter().enumerate() {
+            self.alone(number..number + 1, 0);
+            if release && read > given {
+                self.sources.give_back(given..read);
+                given = read;
+            }
+        }
+        // The prelude's own temporaries may be larger than those of runs.
+        if let Some(temporaries) = executable.temporaries(self.scratch.0) {
+            self.arena.give_back(temporaries);
+        }
+        self.prepared = true;
     }
 
     /// Prepares what depends on weights alone, and gives back the memory of the weights and states
-    /// that nothing else reads ([`Report::source_bytes`]). They can no longer be read or set.
+    /// that nothing else reads ([`Report::source_bytes`]). They can no longer be read or set, and
+    /// other weights that were prepared with them can no longer be set. What the allocator keeps of
+    /// freed memory goes too.
     ///
     /// [`Report::source_bytes`]: crate::Report::source_bytes
     pub fn release_weights(&mut self) {
-        self.prepare();
+        self.prepare(true);
         self.sources = Arena::empty();
         self.released = true;
+        trim_allocator();
     }
 
     /// Runs whole kernels on the calling thread.
@@ -246,7 +263,7 @@ impl Session {
             return Err(mismatch(buffer, format!("{}{}", value.dtype(), value.shape())));
         }
         write_tensor(value, self.base(buffer));
-        self.prepared &= buffer.role == Role::Input;
+        self.prepared &= !buffer.feeds_prelude;
         Ok(())
     }
 
@@ -291,7 +308,7 @@ impl Session {
     pub fn f32_mut<'a>(&mut self, key: impl Into<Key<'a>>) -> Result<&mut [f32], Error> {
         let buffer = self.typed(key.into(), DType::F32, true)?;
         let (at, len) = (self.base(buffer), buffer.shape.elements());
-        self.prepared &= buffer.role == Role::Input;
+        self.prepared &= !buffer.feeds_prelude;
         // SAFETY: as in `elements`; the session is borrowed exclusively.
         Ok(unsafe { std::slice::from_raw_parts_mut(at.cast(), len) })
     }
@@ -303,7 +320,7 @@ impl Session {
     pub fn i32_mut<'a>(&mut self, key: impl Into<Key<'a>>) -> Result<&mut [i32], Error> {
         let buffer = self.typed(key.into(), DType::I32, true)?;
         let (at, len) = (self.base(buffer), buffer.shape.elements());
-        self.prepared &= buffer.role == Role::Input;
+        self.prepared &= !buffer.feeds_prelude;
         // SAFETY: as in `elements`; the session is borrowed exclusively.
         Ok(unsafe { std::slice::from_raw_parts_mut(at.cast(), len) })
     }
@@ -347,6 +364,9 @@ impl Session {
             Role::Const => return Ok(buffer),
             _ if self.released && buffer.offset < self.executable.report.source_bytes => {
                 "a weight whose memory was given back"
+            }
+            _ if self.released && write && buffer.feeds_prelude => {
+                "a weight that others have been prepared with, whose memory was given back"
             }
             _ => return Ok(buffer),
         };

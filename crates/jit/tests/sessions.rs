@@ -274,27 +274,31 @@ fn a_contraction_that_is_too_large_is_refused_by_name() {
 /// Weights that only the prelude reads can be changed until their memory is given back.
 #[test]
 fn released_weights_are_used_but_not_reached() {
-    let text = r#"program arena 320 prelude 1 {
+    let text = r#"program arena 384 prelude 1 {
   buffer b0 "w": f32[4] param @0
   buffer b1 "u": f32[4] param @64
   buffer b2 "p": f32[4] prepared @128
   buffer b3 "x": f32[4] input @192
   buffer b4 "y": f32[4] output @256
-  kernel "negate"(b0, b2) {
+  buffer b5 "v": f32[4] param @320
+  kernel "mul"(b0, b5, b2) {
     for i0 in 0..4 {
       %0 = load a0[i0]
-      %1 = neg %0
-      store a1[i0] = %1
+      %1 = load a1[i0]
+      %2 = mul %0, %1
+      store a2[i0] = %2
     }
   }
-  kernel "sum"(b1, b2, b3, b4) {
+  kernel "sum"(b1, b2, b3, b5, b4) {
     for i0 in 0..4 {
       %0 = load a0[i0]
       %1 = load a1[i0]
       %2 = add %0, %1
       %3 = load a2[i0]
       %4 = add %2, %3
-      store a3[i0] = %4
+      %5 = load a3[i0]
+      %6 = add %4, %5
+      store a4[i0] = %6
     }
   }
 }
@@ -309,17 +313,87 @@ fn released_weights_are_used_but_not_reached() {
         session.f32("y").unwrap()[3]
     };
     session.set("u", &tensor(100.0)).unwrap();
+    session.set("v", &tensor(-1.0)).unwrap();
     session.set("w", &tensor(1.0)).unwrap();
-    assert_eq!(result(&mut session, 10.0), 109.0);
-    session.set("w", &tensor(2.0)).unwrap();
     assert_eq!(result(&mut session, 10.0), 108.0);
+    session.set("w", &tensor(2.0)).unwrap();
+    assert_eq!(result(&mut session, 10.0), 107.0);
     session.f32_mut("w").unwrap()[3] = 3.0;
     session.release_weights();
-    assert_eq!(result(&mut session, 20.0), 117.0);
+    assert_eq!(result(&mut session, 20.0), 116.0);
     let refused = Error::Access { name: "w".into(), role: "a weight whose memory was given back" };
     assert_eq!(session.get("w").unwrap_err(), refused);
     assert_eq!(session.set("w", &tensor(4.0)).unwrap_err(), refused);
-    assert_eq!(session.get("u").unwrap(), tensor(100.0));
+    // What was prepared cannot follow `v`, which runs read too; nothing was prepared from `u`.
+    assert_eq!(session.get("v").unwrap(), tensor(-1.0));
+    let refused = session.set("v", &tensor(4.0)).unwrap_err().to_string();
+    assert!(refused.contains("`v`") && refused.contains("prepared"), "{refused}");
     session.set("u", &tensor(200.0)).unwrap();
-    assert_eq!(result(&mut session, 20.0), 217.0);
+    assert_eq!(result(&mut session, 20.0), 216.0);
+}
+
+/// The memory of weights goes while the prelude still runs, and that of its temporaries after it:
+/// pages that a later kernel reads are not among them.
+#[test]
+fn weights_are_given_back_in_the_order_in_which_they_are_read() {
+    const N: usize = 1 << 18;
+    let bytes = 4 * N;
+    let offsets: Vec<usize> = (0..7).map(|n| n * bytes).collect();
+    let [u, v, w, p, q, y, t] = offsets[..] else { unreachable!("seven") };
+    // Kernels of the prelude read w, then u and w, then v.
+    let text = format!(
+        r#"program arena {} prelude 3 {{
+  buffer b0 "u": f32[{N}] param @{u}
+  buffer b1 "v": f32[{N}] param @{v}
+  buffer b2 "w": f32[{N}] param @{w}
+  buffer b3 "p": f32[{N}] prepared @{p}
+  buffer b4 "q": f32[{N}] prepared @{q}
+  buffer b5 "y": f32[{N}] output @{y}
+  buffer b6 "t": f32[{N}] temp @{t}
+  kernel "copy"(b2, b6) {{
+    for i0 in 0..{N} {{
+      %0 = load a0[i0]
+      store a1[i0] = %0
+    }}
+  }}
+  kernel "add"(b0, b2, b6, b3) {{
+    for i0 in 0..{N} {{
+      %0 = load a0[i0]
+      %1 = load a1[i0]
+      %2 = add %0, %1
+      %3 = load a2[i0]
+      %4 = add %2, %3
+      store a3[i0] = %4
+    }}
+  }}
+  kernel "copy"(b1, b4) {{
+    for i0 in 0..{N} {{
+      %0 = load a0[i0]
+      store a1[i0] = %0
+    }}
+  }}
+  kernel "sub"(b3, b4, b5) {{
+    for i0 in 0..{N} {{
+      %0 = load a0[i0]
+      %1 = load a1[i0]
+      %2 = sub %0, %1
+      store a2[i0] = %2
+    }}
+  }}
+}}
+"#,
+        7 * bytes
+    );
+    let executable = Executable::compile(&kiln_loops::parse(&text).unwrap(), &options(2)).unwrap();
+    assert_eq!(executable.report().source_bytes, 3 * bytes);
+    let mut session = executable.session().unwrap();
+    let value = |scale: f32| (0..N).map(|i| scale * (i % 1000) as f32).collect::<Vec<_>>();
+    for (name, scale) in [("u", 1.0), ("v", 10.0), ("w", 100.0)] {
+        session.set(name, &Tensor::f32(&[N], value(scale)).unwrap()).unwrap();
+    }
+    session.release_weights();
+    for _ in 0..2 {
+        session.run().unwrap();
+        assert_eq!(session.f32("y").unwrap(), value(191.0));
+    }
 }

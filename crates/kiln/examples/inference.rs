@@ -15,7 +15,7 @@ fn main() -> kiln::Result<()> {
     let mut session = executable.session()?;
     match std::env::args().nth(1) {
         Some(weights) => session.load(weights)?,
-        None => session.set_weights(&kiln::initial_weights(&model, &options)?)?,
+        None => session.set_weights(kiln::initial_weights(&model, &options)?)?,
     }
     // A vertical stroke: a one.
     let stroke = |i: usize| {

@@ -1,5 +1,6 @@
 //! Running an executable.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::Index;
 use std::path::Path;
@@ -46,6 +47,16 @@ impl Outputs {
     /// Every result, in the model's order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+}
+
+impl IntoIterator for Outputs {
+    type Item = (String, Tensor);
+    type IntoIter = std::vec::IntoIter<(String, Tensor)>;
+
+    /// Every result, in the model's order.
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 
@@ -217,17 +228,23 @@ impl Session {
         let expected = self.weight_types();
         kiln_train::match_weights(&expected, &weights)
             .map_err(|e| Error::input(format!("{}: {e}", path.as_ref().display())))?;
-        self.set_weights(&weights)
+        self.set_weights(weights)
     }
 
     /// Gives weights and states their values; names that this graph does not have are passed over.
+    /// Weights that are not needed any more are best given by value: each is freed as soon as it is
+    /// set, so that they are not held twice.
     ///
     /// # Errors
     /// If a shape does not fit.
-    pub fn set_weights(&mut self, weights: &kiln_train::Weights) -> Result<()> {
+    pub fn set_weights(
+        &mut self,
+        weights: impl IntoIterator<Item = (impl AsRef<str>, impl Borrow<Tensor>)>,
+    ) -> Result<()> {
         for (name, tensor) in weights {
+            let name = name.as_ref();
             if self.variables().any(|(variable, _)| variable == name) {
-                self.set(name, tensor)?;
+                self.set(name, tensor.borrow())?;
             }
         }
         Ok(())
@@ -235,7 +252,8 @@ impl Session {
 
     /// Prepares what depends on weights alone (packs them, folds normalisation into them) now and not
     /// in the next run, and gives back the memory of the weights that nothing else reads: about half of
-    /// an inference session's. Those can no longer be read or set; a training step keeps all.
+    /// an inference session's. Those can no longer be read or set; a training step keeps all. What
+    /// compiling left free goes back to the system too.
     pub fn release_weights(&mut self) {
         if let State::Jit(session) = &mut self.state {
             session.release_weights();

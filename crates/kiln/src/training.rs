@@ -51,7 +51,7 @@ impl Training {
         let options = options.clone().steps_per_epoch(train.per_epoch() as u64);
         let step = compile(&model.training()?, &options)?;
         let mut session = step.session()?;
-        session.set_weights(&initial_values(model, &options)?)?;
+        session.set_weights(initial_values(model, &options)?)?;
         let mut validation = BTreeMap::new();
         if let Some(set) = &validate {
             let (full, rest) = (set.examples() / batch, set.examples() % batch);
@@ -145,7 +145,7 @@ impl kiln_train::Trainer for Steps<'_> {
             Error::defect(format!("no validation of {rows} examples was compiled"))
         })?;
         if self.current.insert(rows) {
-            session.set_weights(&self.session.weights()?)?;
+            session.set_weights(self.session.weights()?)?;
         }
         if batch.is_full() {
             return Ok(run(session, batch.fields)?);
@@ -203,6 +203,5 @@ pub fn initial_values(model: &Model, options: &Options) -> Result<Weights> {
 fn initial(model: &Model, options: &Options) -> Result<(Weights, Vec<Variable>)> {
     let executable = compile(&model.initial()?, &options.clone().engine(Engine::Jit))?;
     let outputs = executable.session()?.run(&[])?;
-    let values = outputs.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
-    Ok((values, executable.elaborated().variables.clone()))
+    Ok((outputs.into_iter().collect(), executable.elaborated().variables.clone()))
 }

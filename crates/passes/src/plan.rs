@@ -29,9 +29,14 @@ fn run(mut program: Program, _: &mut Notes) -> Result<Program, PassError> {
     let too_large = || PassError::limit("the arena would not fit the address space");
     let mut spans = spans(&program).ok_or_else(too_large)?;
     let sources = kiln_loops::sources(&program);
+    let mut last_reads = vec![0; program.buffers.len()];
+    for (position, kernel) in program.kernels[..program.prelude].iter().enumerate() {
+        kernel.args.iter().for_each(|id| last_reads[id.0 as usize] = position);
+    }
     let mut kept: Vec<usize> = (0..program.buffers.len()).collect();
     kept.retain(|&b| program.buffers[b].kind != BufferKind::Temp);
-    kept.sort_by_key(|&b| !sources[b]);
+    // What is read for the last time first comes first: its memory can go while the prelude runs.
+    kept.sort_by_key(|&b| if sources[b] { (false, last_reads[b]) } else { (true, 0) });
     let mut base = 0usize;
     for b in kept {
         let buffer = &mut program.buffers[b];

@@ -24,7 +24,7 @@ pub use checkpoint::{Checkpoint, Unit};
 pub use data::{DataSpec, DataStep, Dataset, Field, FieldType, Format, Split};
 pub use error::Error;
 pub use fit::{Options, Report, Trainer, fit};
-pub use memory::peak_rss_bytes;
+pub use memory::{peak_rss_bytes, rss_bytes};
 pub use progress::{EpochEnd, Progress, Scores, Silent, Status};
 pub use weights::{
     Direction, Mismatch, Misshaped, Names, Stored, Weights, list_weights, load_weights,

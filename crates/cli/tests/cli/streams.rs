@@ -43,7 +43,7 @@ fn json_is_all_that_standard_output_gets() {
     for train in [&[][..], &["--train", "--set", "batch=2"]] {
         let run = kiln(&[&["bench", DIGITS, "--repeat", "3", "--json"], train].concat()).exits(0);
         let mut expected = vec!["min_ms", "median_ms", "compile_ms", "arena_bytes", "bound_bytes"];
-        expected.extend(["released_bytes", "peak_rss_bytes", "kernels"]);
+        expected.extend(["released_bytes", "rss_bytes", "peak_rss_bytes", "kernels"]);
         assert_eq!(keys(&run.stdout), names(&expected));
         assert_eq!(run.stderr, "");
 
