@@ -4,7 +4,7 @@ mod harness;
 
 use harness::{Case, numbers};
 use kiln_loops::{
-    Affine, BufferKind, Builder, Contract, Dim, Epilogue, LoopKind, Pack, Residual, Stmt,
+    Affine, BufferKind, Builder, Contract, Dim, Epilogue, LoopKind, Pack, Residual, Scalar, Stmt,
     packed_elements,
 };
 use kiln_tensor::{DType, Data};
@@ -51,6 +51,7 @@ fn matrix_products() {
                     depth: depth_dims.clone(),
                     accumulate,
                     packed: is_packed,
+                    channelwise: false,
                     epilogue: Epilogue::default(),
                 })));
                 k.close();
@@ -95,6 +96,7 @@ fn epilogues() {
                 depth: vec![dim(depth, 1, cols as i64)],
                 accumulate: false,
                 packed: false,
+                channelwise: false,
                 epilogue: Epilogue {
                     bias: t.map(|mem| (mem, Affine::constant(3))),
                     residual: r.map(|mem| Residual {
@@ -102,10 +104,69 @@ fn epilogues() {
                         rows: vec![spread as i64],
                     }),
                     relu,
+                    cap: None,
                 },
             })));
             k.close();
             case.kernel(k.finish("matmul"));
+        }
+        case.check(1e-5);
+    }
+}
+
+/// A depthwise convolution of a padded line, with every epilogue, packed and not.
+#[test]
+fn channelwise_products() {
+    for (pixels, channels, taps) in [(5, 7, 3), (16, 33, 5), (11, 100, 3), (3, 16, 3)] {
+        let mut case = Case::default();
+        let line = case.input("line", Data::F32(numbers((pixels + taps - 1) * channels)));
+        let weights = case.input("weights", Data::F32(numbers(channels * taps)));
+        let bias = case.input("bias", Data::F32(numbers(channels)));
+        let elements = packed_elements(channels, taps).unwrap();
+        let pack = case.buffer("pack", DType::F32, elements, BufferKind::Temp);
+        let cols = vec![dim(channels, taps as i64, 1)];
+        let depth = vec![dim(taps, channels as i64, 1)];
+        let mut k = Builder::new();
+        let (src, dst) = (k.arg(weights, DType::F32), k.arg(pack, DType::F32));
+        k.push(Stmt::Pack(Box::new(Pack {
+            src: (src, Affine::default()),
+            dst: (dst, Affine::default()),
+            cols: cols.clone(),
+            depth: depth.clone(),
+        })));
+        case.kernel(k.finish("pack"));
+        for (packed, relu, cap) in [
+            (false, false, None),
+            (true, true, None),
+            (true, true, Some(0.25)),
+            (false, false, Some(0.5)),
+        ] {
+            let name = format!("c {packed} {relu} {cap:?}");
+            let out = case.output(&name, DType::F32, pixels * channels);
+            let mut k = Builder::new();
+            let operands = [line, if packed { pack } else { weights }, bias, out];
+            let [a, b, t, c] = operands.map(|buffer| k.arg(buffer, DType::F32));
+            let i = k.open_loop(None, pixels, pixels, 1, LoopKind::Parallel);
+            let row = Affine::var(i).times(channels as i64);
+            k.push(Stmt::Contract(Box::new(Contract {
+                a: (a, row.clone()),
+                b: (b, Affine::default()),
+                c: (c, row),
+                rows: vec![],
+                cols: cols.clone(),
+                depth: depth.clone(),
+                accumulate: false,
+                packed,
+                channelwise: true,
+                epilogue: Epilogue {
+                    bias: Some((t, Affine::default())),
+                    residual: None,
+                    relu,
+                    cap: cap.map(Scalar::F32),
+                },
+            })));
+            k.close();
+            case.kernel(k.finish("depthwise"));
         }
         case.check(1e-5);
     }
@@ -146,6 +207,7 @@ fn convolutions_with_negative_strides() {
         ],
         accumulate: false,
         packed: false,
+        channelwise: false,
         epilogue: Epilogue::default(),
     })));
     let n = places * filters;

@@ -43,6 +43,7 @@ fn network(rows: usize) -> Case {
         depth: vec![dim(depth, 1, cols)],
         accumulate: false,
         packed: false,
+        channelwise: false,
         epilogue: Epilogue::default(),
     })));
     b.close();
@@ -264,6 +265,7 @@ fn a_contraction_that_is_too_large_is_refused_by_name() {
         depth: vec![Dim { extent: 1 << 35, input: 0, output: 0 }],
         accumulate: false,
         packed: false,
+        channelwise: false,
         epilogue: Epilogue::default(),
     })));
     case.kernel(b.finish("vast"));

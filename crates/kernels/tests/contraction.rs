@@ -118,9 +118,18 @@ impl Convolution {
 
 /// Runs the contraction every way there is and compares.
 fn check(tables: &Tables, accumulate: bool, seed: u64) {
+    check_form(tables, accumulate, false, seed);
+}
+
+/// The same, also of a channelwise one.
+fn check_form(tables: &Tables, accumulate: bool, channelwise: bool, seed: u64) {
+    let contraction = |isa| {
+        let plain = Contraction::new(isa, tables.clone(), accumulate).unwrap();
+        if channelwise { plain.channelwise() } else { plain }
+    };
     let mut random = Random(seed);
     let mut outcomes: Vec<(Isa, Vec<f32>)> = Vec::new();
-    let sizes = Contraction::new(Isa::Generic, tables.clone(), accumulate).unwrap();
+    let sizes = contraction(Isa::Generic);
     let a = random.floats(sizes.a_extent());
     let b = random.floats(sizes.b_extent());
     // What lies between the elements of C must stay as it is.
@@ -129,7 +138,8 @@ fn check(tables: &Tables, accumulate: bool, seed: u64) {
     let mut expected: Vec<f64> = before.iter().map(|&x| f64::from(x)).collect();
     let mut bound: Vec<f64> = vec![0.0; before.len()];
     for (&ar, &cr) in tables.a_row.iter().zip(&tables.c_row) {
-        for (&bc, &cc) in tables.b_col.iter().zip(&tables.c_col) {
+        for (column, (&bc, &cc)) in (0u32..).zip(tables.b_col.iter().zip(&tables.c_col)) {
+            let ar = ar + if channelwise { column } else { 0 };
             let at = (cr + cc) as usize;
             let (mut sum, mut magnitude) = (0.0, 0.0);
             if accumulate {
@@ -146,7 +156,7 @@ fn check(tables: &Tables, accumulate: bool, seed: u64) {
     }
 
     for isa in Isa::available() {
-        let product = Contraction::new(isa, tables.clone(), accumulate).unwrap();
+        let product = contraction(isa);
         let shape = (product.rows(), product.cols(), product.depth());
         let mut c = before.clone();
         let mut scratch = Scratch::new(product.scratch_bytes());
@@ -167,7 +177,7 @@ fn check(tables: &Tables, accumulate: bool, seed: u64) {
                 expected[i]
             );
         }
-        if product.rows() > 4 {
+        if product.rows() > 4 || channelwise {
             assert_eq!(bits(&c), bits(&again), "{isa:?} {shape:?}: packing changes bits");
         }
         outcomes.push((isa, c));
@@ -205,6 +215,53 @@ fn every_tile_height_and_panel_width() {
     for m in if cfg!(miri) { 4..=7 } else { 1..=17 } {
         for n in if cfg!(miri) { 7..=9 } else { 1..=57 } {
             check(&matrices(m, n, 9, (m + n) % 8), n % 2 == 0, (m * 100 + n) as u64);
+        }
+    }
+}
+
+/// Depthwise convolutions of images of any number of channels, whose results lie channels-last or
+/// channel by channel, and the gradients of their weights.
+#[test]
+fn channelwise_products() {
+    let image = |c: usize, stride: usize| Convolution {
+        c: 1,
+        h: 5,
+        w: 9,
+        o: 1,
+        kernel: 3,
+        stride,
+        channels_last: c.is_multiple_of(2),
+    };
+    for channels in if cfg!(miri) { 8..=9 } else { 1..=66 } {
+        for stride in [1, 2] {
+            // Of one channel: the offsets of the others are between these.
+            let of_one = image(channels, stride).forward();
+            let spread = |offsets: &[u32]| -> Vec<u32> {
+                offsets.iter().map(|&offset| offset * channels as u32).collect()
+            };
+            let (pixels, taps) = (of_one.a_row.len(), of_one.a_depth.len());
+            let (c_row, c_col) = match channels % 2 {
+                0 => (strided(pixels, channels), strided(channels, 1)),
+                _ => (strided(pixels, 1), strided(channels, pixels)),
+            };
+            let forward = Tables {
+                a_row: spread(&of_one.a_row),
+                a_depth: spread(&of_one.a_depth),
+                b_depth: strided(taps, 1),
+                b_col: strided(channels, taps),
+                c_row,
+                c_col,
+            };
+            check_form(&forward, stride == 2, true, channels as u64);
+            let gradient = Tables {
+                a_row: forward.a_depth,
+                a_depth: forward.a_row,
+                b_depth: strided(pixels, channels),
+                b_col: strided(channels, 1),
+                c_row: strided(taps, 1),
+                c_col: strided(channels, taps),
+            };
+            check_form(&gradient, stride == 1, true, channels as u64 + 1000);
         }
     }
 }

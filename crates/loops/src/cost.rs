@@ -77,13 +77,14 @@ impl Count {
                     let [rows, cols] = [&contract.rows, &contract.cols].map(|d| volume(d));
                     let depth = volume(&contract.depth);
                     self.flops += times * 2.0 * rows * cols * depth;
-                    let Epilogue { bias, residual, relu } = &contract.epilogue;
-                    let added = [bias.is_some(), residual.is_some(), *relu];
+                    let Epilogue { bias, residual, relu, cap } = &contract.epilogue;
+                    let added = [bias.is_some(), residual.is_some(), *relu, cap.is_some()];
                     let added = added.into_iter().filter(|&x| x).count();
                     self.flops += times * rows * cols * added as f64;
                     // The operands, the bias, and what has the size of the result.
                     let mut size = [rows * cols; MOST];
-                    (size[0], size[1]) = (rows * depth, depth * cols);
+                    let own = if contract.channelwise { cols } else { 1.0 };
+                    (size[0], size[1]) = (rows * depth * own, depth * cols);
                     if bias.is_some() {
                         size[2] = cols;
                     }

@@ -350,7 +350,7 @@ impl<'m> Frame<'m> {
         } else {
             (offsets(&contract.cols, 0, input)?, offsets(&contract.depth, b, output)?)
         };
-        let Epilogue { bias, residual, relu } = &contract.epilogue;
+        let Epilogue { bias, residual, relu, cap } = &contract.epilogue;
         let bias = bias.as_ref().map(|place| (place.0, self.affine(&place.1) as usize));
         let residual = match residual {
             Some(residual) => {
@@ -370,9 +370,10 @@ impl<'m> Frame<'m> {
             for (row, (a_row, c_row)) in a_rows.iter().zip(&c_rows).enumerate() {
                 sums.fill(0.0);
                 for (a_k, b_k) in a_depth.iter().zip(&b_depth) {
-                    let x = f64::from(a[(a_row + a_k) as usize]);
-                    for (sum, b_col) in sums.iter_mut().zip(&b_cols) {
-                        *sum += x * f64::from(b[(b_k + b_col) as usize]);
+                    let a = &a[(a_row + a_k) as usize..];
+                    for (col, (sum, b_col)) in sums.iter_mut().zip(&b_cols).enumerate() {
+                        let x = a[if contract.channelwise { col } else { 0 }];
+                        *sum += f64::from(x) * f64::from(b[(b_k + b_col) as usize]);
                     }
                 }
                 for (col, (sum, c_col)) in sums.iter().zip(&c_cols).enumerate() {
@@ -387,6 +388,9 @@ impl<'m> Frame<'m> {
                     }
                     if *relu {
                         value = if value > 0.0 || value.is_nan() { value } else { 0.0 };
+                    }
+                    if let Some(Scalar::F32(cap)) = *cap {
+                        value = if value < cap || value.is_nan() { value } else { cap };
                     }
                     *element = value;
                 }

@@ -246,6 +246,10 @@ pub struct Contract {
     /// Whether `b` was written by a [`Pack`] of equal columns and depth (then the strides in `b`
     /// say what was packed and are not used again).
     pub packed: bool,
+    /// Whether `a` moves along the columns too: column `j`, counted over all column dimensions, reads
+    /// it `j` elements further on. Then every column is a sum of products of its own, as in a
+    /// depthwise convolution.
+    pub channelwise: bool,
 }
 
 /// What a contraction does to each of its sums, in this order.
@@ -257,6 +261,9 @@ pub struct Epilogue {
     pub residual: Option<Residual>,
     /// The maximum with 0 is taken, as [`Binary::Max`] does with 0 as its second operand.
     pub relu: bool,
+    /// The minimum with this positive f32 is taken, as [`Binary::Min`] does with it as its second
+    /// operand.
+    pub cap: Option<Scalar>,
 }
 
 /// What is added to the result of a contraction: it has the result's strides along the columns and

@@ -131,6 +131,34 @@ fn contractions_are_convolutions() {
     }
 }
 
+/// Two taps along a line of two pixels of three channels, each with taps of its own; then bias, the
+/// maximum with 0 and the minimum with 6.
+#[test]
+fn channelwise_contractions_are_depthwise_convolutions() {
+    for (operand, packed, before) in
+        [("a1[0]", "", ""), ("l0[0]", "packed", "pack l0[0] = a1[0] cols(3:2:1) depth(2:3:1)")]
+    {
+        let text = format!(
+            "program {{
+                buffer b0 \"x\": f32[3,3] input
+                buffer b1 \"w\": f32[3,2] input
+                buffer b2 \"bias\": f32[3] input
+                buffer b3 \"y\": f32[2,3] output
+                kernel \"depthwise\"(b0, b1, b2, b3) {{
+                    local l0: f32[64]
+                    {before}
+                    contract a3[0] = a0[0] * {operand} rows(2:3:3) cols(3:2:1) depth(2:3:1)
+                        channelwise {packed} bias a2[0] relu min f32 6.0
+                }}
+            }}"
+        );
+        let x = Tensor::f32(&[3, 3], (0..9u8).map(f32::from).collect()).unwrap();
+        let w = Tensor::f32(&[3, 2], vec![1.0, 0.0, 0.0, 1.0, -1.0, 0.5]).unwrap();
+        let bias = Tensor::f32(&[3], vec![0.25, 0.0, 0.0]).unwrap();
+        assert_eq!(f32s(&last(&text, &[x, w, bias])), [0.25, 4.0, 0.5, 3.25, 6.0, 0.0]);
+    }
+}
+
 #[test]
 fn an_empty_depth_gives_zeros_and_empty_rows_give_nothing() {
     let text = "program {

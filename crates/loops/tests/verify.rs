@@ -202,6 +202,15 @@ fn contractions_are_in_bounds_and_write_apart() {
     reject(&matmul("a1[0]", "rows(8:8:7) cols(8:1:1) depth(8:1:8)"), "may meet in the result");
     reject(&matmul("a1[0]", "rows(8:8:0) cols(8:1:1) depth(8:1:8)"), "meet in the result");
     reject(&matmul("a1[0]", "rows(1099511627776:0:1, 2:0:1) cols() depth()"), "too large");
+    // The columns of the first operand follow each other, over all dimensions of the columns.
+    accept(&matmul("a1[0]", "rows(7:8:8) cols(8:1:1) depth(2:8:8) channelwise"));
+    accept(&matmul("a1[0]", "rows(7:8:8) cols(2:1:4, 4:1:1) depth(2:8:8) channelwise min f32 0.5"));
+    reject(
+        &matmul("a1[0]", "rows(8:8:8) cols(2:1:4, 4:1:1) depth(2:8:8) channelwise"),
+        "a0 has 64 elements, the index lies between 0 and 71",
+    );
+    reject(&matmul("a1[0]", "rows(2:8:8) cols(8:1:1) depth() min f32 0.0"), "a positive f32");
+    reject(&matmul("a1[0]", "rows(2:8:8) cols(8:1:1) depth() relu min f32 nan"), "a positive f32");
     reject("contract a4[0] = a0[0] * a4[0] rows() cols() depth()", "also an operand's");
     reject("contract a4[0] = a4[0] * a0[0] rows() cols() depth()", "also an operand's");
     reject("contract a1[0] = a2[0] * a0[0] rows() cols() depth()", "a2 is i32");

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::types::I64;
 use kiln_kernels::{Contraction, ContractionError, Isa, Tables};
-use kiln_loops::{Block, Contract, Dim, Kernel, Pack, Stmt};
+use kiln_loops::{Block, Contract, Dim, Kernel, Pack, Scalar, Stmt};
 use rayon::prelude::*;
 
 use super::{Emitter, ScratchLayout};
@@ -37,6 +37,8 @@ struct Shape {
     /// The strides along the rows of what is added to the result.
     residual: Option<Vec<i64>>,
     relu: bool,
+    cap: Option<Scalar>,
+    channelwise: bool,
 }
 
 impl Shape {
@@ -48,6 +50,8 @@ impl Shape {
             accumulate: c.accumulate,
             residual: c.epilogue.residual.as_ref().map(|r| r.rows.clone()),
             relu: c.epilogue.relu,
+            cap: c.epilogue.cap,
+            channelwise: c.channelwise,
         }
     }
 
@@ -60,6 +64,8 @@ impl Shape {
             accumulate: false,
             residual: None,
             relu: false,
+            cap: None,
+            channelwise: false,
         }
     }
 }
@@ -169,8 +175,15 @@ fn descriptor(shape: &Shape, isa: Isa) -> Result<Descriptor, TableError> {
             offsets(&dims, |d| d.input)?
         }
     };
-    let contraction = Contraction::new(isa, tables, shape.accumulate)?;
-    let contraction = Box::new(contraction.with_epilogue(residual, shape.relu)?);
+    let mut contraction = Contraction::new(isa, tables, shape.accumulate)?;
+    if shape.channelwise {
+        contraction = contraction.channelwise();
+    }
+    let cap = match shape.cap {
+        Some(Scalar::F32(cap)) => Some(cap),
+        _ => None,
+    };
+    let contraction = Box::new(contraction.with_epilogue(residual, shape.relu, cap)?);
     Ok(Descriptor { contraction, base: [a0 + a1, b0 + b1, c0 + c1, r0 + c1] })
 }
 

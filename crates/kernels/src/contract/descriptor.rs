@@ -78,6 +78,10 @@ pub struct Contraction {
     pub(super) residual_row: Vec<u32>,
     /// Whether the maximum with 0 is taken of the result.
     pub(super) relu: bool,
+    /// What the minimum is taken with then; infinity for nothing.
+    pub(super) cap: f32,
+    /// Whether `A` moves along the columns too.
+    pub(super) channelwise: bool,
     /// Elements of `A`, `B` and `C`.
     extents: [usize; 3],
     pub(super) kernels: &'static KernelSet,
@@ -186,6 +190,8 @@ impl Contraction {
             accumulate,
             residual_row: Vec::new(),
             relu: false,
+            cap: f32::INFINITY,
+            channelwise: false,
             extents,
             kernels,
             tiles,
@@ -199,9 +205,21 @@ impl Contraction {
         })
     }
 
+    /// The same, but column `c` reads `A` at `c` elements more: `C[r, c] = sum over d of A[r, d, c] *
+    /// B[d, c]`, as in a depthwise convolution.
+    #[must_use]
+    pub fn channelwise(mut self) -> Contraction {
+        (self.channelwise, self.pack_a, self.narrow) = (true, false, None);
+        if self.extents[0] > 0 {
+            self.extents[0] += self.cols().saturating_sub(1);
+        }
+        self
+    }
+
     /// The same, and then: a bias for each column is added, if one is given to the call; an array
     /// whose rows lie at these offsets and whose columns lie as those of `C`, if one is given; the
-    /// maximum with 0 is taken. NaN stays NaN, and no result of the maximum is -0.
+    /// maximum with 0 is taken, and the minimum with `cap`. NaN stays NaN, and no result of the
+    /// maximum is -0.
     ///
     /// # Errors
     /// There are offsets, but not one for each row.
@@ -209,12 +227,14 @@ impl Contraction {
         mut self,
         residual_row: Vec<u32>,
         relu: bool,
+        cap: Option<f32>,
     ) -> Result<Contraction, ContractionError> {
         let (rows, found) = (self.rows(), residual_row.len());
         if found != rows && found != 0 {
             return Err(ContractionError::Lengths("rows", rows, found));
         }
         (self.residual_row, self.relu) = (residual_row, relu);
+        self.cap = cap.unwrap_or(f32::INFINITY);
         Ok(self)
     }
 

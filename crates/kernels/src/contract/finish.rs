@@ -26,6 +26,8 @@ pub(super) struct Finish<'a> {
     pub residual_rows: &'a [u32],
     /// Whether the maximum with 0 is taken then.
     pub relu: bool,
+    /// The minimum with this is taken last; infinity, which changes nothing, for none.
+    pub cap: f32,
 }
 
 impl<'a> Finish<'a> {
@@ -58,6 +60,7 @@ pub(super) type FinishFn = unsafe fn(&Finish<'_>);
 pub(super) unsafe fn finish<S: Simd>(s: S, f: &Finish<'_>) {
     let cols = f.c_cols.len();
     let Some(&first) = f.c_cols.first() else { return };
+    let (cap, capped) = (s.splat(f.cap), f.cap < f32::INFINITY);
     // SAFETY: as our own contract; columns that follow each other begin with the first.
     unsafe {
         for (row, &offset) in f.c_rows.iter().enumerate() {
@@ -87,6 +90,9 @@ pub(super) unsafe fn finish<S: Simd>(s: S, f: &Finish<'_>) {
                     let zero = s.splat(0.0);
                     x = s.select(s.lt(x, zero), zero, s.add(x, zero));
                 }
+                if capped {
+                    x = s.select(s.lt(cap, x), cap, x);
+                }
                 s.store(c, x);
             }
             for col in whole..cols {
@@ -115,6 +121,6 @@ unsafe fn one(f: &Finish<'_>, c: *mut f32, residual: *const f32, offset: u32, co
         if f.relu {
             x = if x < 0.0 { 0.0 } else { x + 0.0 };
         }
-        *c = x;
+        *c = if f.cap < x { f.cap } else { x };
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct PanelKernels {
     pub in_place: &'static [TileFn],
     /// `A` packed, by rows - 1.
     pub packed: &'static [TileFn],
+    /// `A` read in place by vectors, a column each, by rows - 1.
+    pub channelwise: &'static [TileFn],
 }
 
 impl KernelSet {
@@ -59,10 +61,10 @@ macro_rules! kernel_set {
             use super::*;
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn tile<S: Simd, const R: usize, const V: usize, const PACKED: bool>(t: &Tile) {
+            unsafe fn tile<S: Simd, const R: usize, const V: usize, const FORM: u8>(t: &Tile) {
                 // SAFETY: as our own contract.
                 unsafe {
-                    tile::tile::<S, $octet, R, V, PACKED>(S::assume(), <$octet>::assume(), t)
+                    tile::tile::<S, $octet, R, V, FORM>(S::assume(), <$octet>::assume(), t)
                 }
             }
 
@@ -111,12 +113,13 @@ macro_rules! kernel_set {
     (@panels $rows:tt [$(($s:path, $v:literal))*]) => {
         &[$(PanelKernels {
             width: <$s as Simd>::LANES * $v,
-            in_place: kernel_set!(@tiles $rows $s, $v, false),
-            packed: kernel_set!(@tiles $rows $s, $v, true),
+            in_place: kernel_set!(@tiles $rows $s, $v, { tile::IN_PLACE }),
+            packed: kernel_set!(@tiles $rows $s, $v, { tile::PACKED }),
+            channelwise: kernel_set!(@tiles $rows $s, $v, { tile::CHANNELWISE }),
         }),*]
     };
-    (@tiles [$($r:literal)*] $s:path, $v:literal, $packed:literal) => {
-        &[$(tile::<$s, $r, $v, $packed>),*]
+    (@tiles [$($r:literal)*] $s:path, $v:literal, $form:block) => {
+        &[$(tile::<$s, $r, $v, $form>),*]
     };
 }
 

@@ -162,7 +162,13 @@ unsafe fn tiled(
                 }
                 for panel in &desc.panels[col_block.clone()] {
                     let kernels = &desc.kernels.panels[panel.kernel];
-                    let by_rows = if desc.pack_a { kernels.packed } else { kernels.in_place };
+                    let by_rows = match (desc.channelwise, desc.pack_a) {
+                        (true, _) => kernels.channelwise,
+                        (false, true) => kernels.packed,
+                        (false, false) => kernels.in_place,
+                    };
+                    // A moves along the columns by one element each.
+                    let a = if desc.channelwise { a.wrapping_add(panel.cols.start) } else { a };
                     let here = (panel.at - first.at) * depth;
                     // The next panel follows; each tile asks for its share of it, a line a depth at
                     // least.
@@ -315,7 +321,7 @@ impl Contraction {
 
     /// The epilogue on these operands, if there is anything to do.
     fn finish(&self, c: *mut f32, bias: *const f32, residual: *const f32) -> Option<Finish<'_>> {
-        let any = !bias.is_null() || !residual.is_null() || self.relu;
+        let any = !bias.is_null() || !residual.is_null() || self.relu || self.cap < f32::INFINITY;
         any.then_some(Finish {
             c,
             c_rows: &self.tables.c_row,
@@ -325,6 +331,7 @@ impl Contraction {
             residual,
             residual_rows: &self.residual_row,
             relu: self.relu,
+            cap: self.cap,
         })
     }
 

@@ -42,6 +42,12 @@ pub(super) enum Layout {
     Scattered,
 }
 
+/// How a tile reads `A`: in place, an element of each row broadcast; packed, the same; in place, a
+/// vector of each row, as every column reads an element of its own.
+pub(super) const IN_PLACE: u8 = 0;
+pub(super) const PACKED: u8 = 1;
+pub(super) const CHANNELWISE: u8 = 2;
+
 /// A compiled tile of a certain height and width.
 ///
 /// # Safety
@@ -49,12 +55,12 @@ pub(super) enum Layout {
 /// processor has the instruction set that the function was compiled for.
 pub(super) type TileFn = unsafe fn(&Tile);
 
-/// Rows `R`, vectors `V`, `A` packed or in place.
+/// Rows `R`, vectors `V`, `A` read as `FORM` says.
 ///
 /// # Safety
 /// As [`TileFn`].
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd, O: Octet, const R: usize, const V: usize, const PACKED: bool>(
+pub(super) unsafe fn tile<S: Simd, O: Octet, const R: usize, const V: usize, const FORM: u8>(
     s: S,
     o: O,
     t: &Tile,
@@ -62,12 +68,15 @@ pub(super) unsafe fn tile<S: Simd, O: Octet, const R: usize, const V: usize, con
     let zero = s.splat(0.0);
     let mut sums = [[zero; V]; R];
     let mut rows = [t.a; R];
-    if !PACKED {
+    if FORM != PACKED {
         for (i, row) in rows.iter_mut().enumerate() {
             // SAFETY: the tile has R rows. (Without any depth the operand may be empty.)
             *row = t.a.wrapping_add(unsafe { *t.a_rows.add(i) } as usize);
         }
     }
+    // Columns of the last vector, and whether they fill it.
+    let last = t.cols.saturating_sub((V - 1) * S::LANES);
+    let whole = last == S::LANES;
     let (mut b, mut ahead) = (t.b, t.ahead);
     for k in 0..t.depth {
         s.prefetch(ahead);
@@ -80,12 +89,24 @@ pub(super) unsafe fn tile<S: Simd, O: Octet, const R: usize, const V: usize, con
         // SAFETY: `k < depth`, the length of the table; one past the last panel row at most.
         let offset = unsafe {
             b = b.add(V * S::LANES);
-            if PACKED { 0 } else { *t.a_depth.add(k) as usize }
+            if FORM == PACKED { 0 } else { *t.a_depth.add(k) as usize }
         };
         for i in 0..R {
+            if FORM == CHANNELWISE {
+                for v in 0..V {
+                    // SAFETY: from the row's element on, one for each column is readable; all but
+                    // the last vector's lanes are columns.
+                    let a = unsafe {
+                        let a = rows[i].add(offset + v * S::LANES);
+                        if v + 1 < V || whole { s.load(a) } else { s.load_first(a, last) }
+                    };
+                    sums[i][v] = s.mul_add(a, columns[v], sums[i][v]);
+                }
+                continue;
+            }
             // SAFETY: packed rows are eight wide; in place the tables name readable elements.
             let a = s.splat(unsafe {
-                if PACKED { *t.a.add(k * OCTET + i) } else { *rows[i].add(offset) }
+                if FORM == PACKED { *t.a.add(k * OCTET + i) } else { *rows[i].add(offset) }
             });
             for v in 0..V {
                 sums[i][v] = s.mul_add(a, columns[v], sums[i][v]);

@@ -389,6 +389,7 @@ impl Parser<'_> {
         self.mark("*")?;
         let b = self.operand()?;
         let (rows, cols, depth) = (self.dims("rows")?, self.dims("cols")?, self.dims("depth")?);
+        let channelwise = self.eat_word("channelwise")?;
         let packed = self.eat_word("packed")?;
         let mut epilogue = Epilogue::default();
         if self.eat_word("bias")? {
@@ -400,6 +401,10 @@ impl Parser<'_> {
             epilogue.residual = Some(Residual { at, rows: self.list("(", ")", Self::signed)? });
         }
         epilogue.relu = self.eat_word("relu")?;
+        if self.eat_word("min")? {
+            self.word("f32")?;
+            epilogue.cap = Some(Scalar::F32(self.f32()?));
+        }
         Ok(Stmt::Contract(Box::new(Contract {
             a,
             b,
@@ -409,6 +414,7 @@ impl Parser<'_> {
             depth,
             accumulate,
             packed,
+            channelwise,
             epilogue,
         })))
     }

@@ -176,8 +176,9 @@ impl Display for Contract {
         write!(f, "contract {}[{}] {equals} {}[{}] * {}[{}]", c.0, c.1, a.0, a.1, b.0, b.1)?;
         write!(f, "{}", Dims("rows", &self.rows))?;
         write!(f, "{}{}", Dims("cols", &self.cols), Dims("depth", &self.depth))?;
+        f.write_str(if self.channelwise { " channelwise" } else { "" })?;
         f.write_str(if self.packed { " packed" } else { "" })?;
-        let Epilogue { bias, residual, relu } = &self.epilogue;
+        let Epilogue { bias, residual, relu, cap } = &self.epilogue;
         if let Some((mem, index)) = bias {
             write!(f, " bias {mem}[{index}]")?;
         }
@@ -185,7 +186,11 @@ impl Display for Contract {
             let rows: Vec<String> = rows.iter().map(i64::to_string).collect();
             write!(f, " residual {}[{}] rows({})", at.0, at.1, rows.join(", "))?;
         }
-        f.write_str(if *relu { " relu" } else { "" })
+        f.write_str(if *relu { " relu" } else { "" })?;
+        match cap {
+            Some(cap) => write!(f, " min {cap}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -91,8 +91,13 @@ impl<'p> Verifier<'p> {
             a.add(slot, dim.input.into());
             c.add(slot, dim.output.into());
         }
-        for (dim, &slot) in contract.cols.iter().zip(&col_slots) {
+        let mut further = 1i128;
+        for (dim, &slot) in contract.cols.iter().zip(&col_slots).rev() {
             c.add(slot, dim.output.into());
+            if contract.channelwise {
+                a.add(slot, further);
+                further *= dim.extent as i128;
+            }
         }
         for (dim, &slot) in contract.depth.iter().zip(&depth_slots) {
             a.add(slot, dim.input.into());
@@ -115,6 +120,11 @@ impl<'p> Verifier<'p> {
         }
         if contract.accumulate {
             self.access(contract.c.0, false, c.clone(), stmt)?;
+        }
+        if let Some(cap) = contract.epilogue.cap
+            && !matches!(cap, Scalar::F32(x) if x > 0.0)
+        {
+            return here("the minimum is not with a positive f32");
         }
         if let Some(bias) = &contract.epilogue.bias {
             let mut at = self.operand(bias)?;

@@ -5,6 +5,10 @@
 //! are columns, those of both are a batch of products. The micro-kernel broadcasts rows and packs
 //! columns into vectors, so the two operands may change roles: [`Form::choose`] estimates both.
 //! Every split is by a divisor and fixed here, which fixes the order of every sum.
+//!
+//! A batch of products that have no columns, in which the first operand lies side by side along the
+//! batch (a depthwise convolution, its gradients), is one channelwise product: the batch is its
+//! columns.
 
 use std::collections::HashSet;
 
@@ -31,6 +35,8 @@ const MIN_ROWS: usize = 24;
 const TILE_ROWS: usize = 8;
 /// Columns below which a chunk is not split further.
 const MIN_COLS: usize = 32;
+/// Channels from which a batch of products without columns is one channelwise product.
+const MIN_CHANNELS: usize = 4;
 /// Elements of a tile that waits for its epilogue: it stays in the second-level cache.
 const TILE: usize = 16 * 1024;
 /// A product with fewer multiplications runs as one chunk.
@@ -76,6 +82,8 @@ struct Form {
     rows: Vec<Axis>,
     cols: Vec<Axis>,
     depth: Vec<Axis>,
+    /// Whether the columns are an axis of the first operand too.
+    channelwise: bool,
 }
 
 /// A loop over blocks of an axis.
@@ -119,7 +127,15 @@ impl Form {
             rows: pick(&|a| a.result.is_some() && !in_both(a) && a.operand[second] == 0),
             cols: pick(&|a| a.result.is_some() && !in_both(a) && a.operand[second] != 0),
             depth: pick(&|a| a.result.is_none()),
+            channelwise: false,
         };
+        let beside = |a: &Axis| a.operand[first] == 1 && a.extent >= MIN_CHANNELS;
+        if form.cols.is_empty()
+            && let Some(channels) = form.batch.iter().position(beside)
+        {
+            form.cols.push(form.batch.remove(channels));
+            form.channelwise = true;
+        }
         let far = |a: &Axis| std::cmp::Reverse(a.result.map_or(0, |r| r.1));
         form.batch.sort_by_key(far);
         form.rows.sort_by_key(far);
@@ -136,13 +152,14 @@ impl Form {
         if time(&b) < time(&a) { b } else { a }
     }
 
-    /// A rough estimate of the time one product of the batch takes on one core.
+    /// A rough estimate of the time that the products take on one core.
     fn nanoseconds(&self, packed_once: bool) -> f64 {
+        let products = volume(&self.batch) as f64;
         let (m, n, k) = (volume(&self.rows), volume(&self.cols), volume(&self.depth));
         let (m, n, k) = (m as f64, n as f64, k as f64);
         let unit =
             |axes: &[Axis], of: &dyn Fn(&Axis) -> i64| axes.last().is_none_or(|a| of(a).abs() == 1);
-        let in_place = m <= FEW_ROWS as f64;
+        let in_place = m <= FEW_ROWS as f64 && !self.channelwise;
         let multiply = match in_place {
             true => n * k * 0.1, // reads the second operand at the speed of memory
             false => m * ((n / 8.0).ceil() * 8.0) * k / 45.0,
@@ -154,10 +171,11 @@ impl Form {
         } else {
             1.2
         };
-        let gather = if unit(&self.depth, &|a| a.operand[self.first]) { 0.0 } else { m * k * 0.2 };
+        let side_by_side = self.channelwise || unit(&self.depth, &|a| a.operand[self.first]);
+        let gather = if side_by_side { 0.0 } else { m * k * 0.2 };
         let store_rate =
             if unit(&self.cols, &|a| a.result.map_or(0, |r| r.1 as i64)) { 0.1 } else { 0.8 };
-        multiply + n * k * pack_rate + gather + m * n * store_rate
+        products * (multiply + n * k * pack_rate + gather + m * n * store_rate)
     }
 }
 
@@ -200,7 +218,7 @@ impl Form {
             });
             (cols, rows)
         };
-        if !packed_once || m <= FEW_ROWS || work <= SMALL {
+        if !packed_once || m <= FEW_ROWS || work <= SMALL || self.channelwise {
             // Columns only if rows are few: each chunk of them reads the first operand again.
             let few = m * products < 2 * MIN_ROWS && work > SMALL;
             return split(if few { CHUNKS.min(n / MIN_COLS).max(1) } else { 1 });
@@ -300,6 +318,7 @@ impl Lowering<'_> {
             depth: dims(&inner, |x| (x.operand[first], x.operand[second])),
             accumulate: false,
             packed: false,
+            channelwise: form.channelwise,
             epilogue: Epilogue::default(),
         })));
         batch.iter().for_each(|_| emit.loops.close());
@@ -343,7 +362,7 @@ impl Lowering<'_> {
         let once = self.fixed[reads[second].0.index()];
         let (col_blocks, row_blocks) = form.chunks(work, direct, once);
         let row_count: usize = row_blocks.iter().map(|b| b.count).product();
-        let packed = ((row_count > 1 || once) && m > FEW_ROWS)
+        let packed = ((row_count > 1 || once) && (m > FEW_ROWS || form.channelwise))
             .then(|| self.pack(anchor, form, reads, &col_blocks))
             .transpose()?;
 
@@ -406,6 +425,7 @@ impl Lowering<'_> {
                 rows: rows.iter().filter(|a| a.extent != 1).map(|a| along(&added.1, a)).collect(),
             });
             epilogue.relu = fused.relu;
+            epilogue.cap = fused.cap.map(Scalar::F32);
         }
         let a = (emit.mem(reads[first].0), sum(reads[first].1.clone(), &|x| x.operand[first]));
         let b = match packed {
@@ -426,6 +446,7 @@ impl Lowering<'_> {
             depth: dims(&form.depth, |x| (x.operand[first], x.operand[second])),
             accumulate: false,
             packed: packed.is_some(),
+            channelwise: form.channelwise,
             epilogue,
         })));
 

@@ -1,5 +1,5 @@
-//! The epilogues that the micro-kernel does itself: `max(sum + bias + residual, 0)`, each part of
-//! which may be absent. Everything else waits in a tile for generated code.
+//! The epilogues that the micro-kernel does itself: `min(max(sum + bias + residual, 0), cap)`, each
+//! part of which may be absent. Everything else waits in a tile for generated code.
 
 use std::collections::HashSet;
 
@@ -24,6 +24,8 @@ pub(super) struct Epilogue {
     /// One for each element.
     pub residual: Option<Added>,
     pub relu: bool,
+    /// A positive number.
+    pub cap: Option<f32>,
 }
 
 impl Epilogue {
@@ -39,11 +41,15 @@ impl Epilogue {
         let mut epilogue = Epilogue::default();
         let mut at = (root, symbolic(&graph[root].ty.shape));
         skip_reshapes(graph, anchor, &mut at)?;
+        if graph[at.0].op == &ops::MINIMUM && at.0 != anchor {
+            let [x, cap] = graph.operands(at.0)[..] else { return None };
+            epilogue.cap = Some(number(graph, cap).filter(|&cap| cap > 0.0)?);
+            at.0 = x;
+            skip_reshapes(graph, anchor, &mut at)?;
+        }
         if graph[at.0].op == &ops::MAXIMUM && at.0 != anchor {
             let [x, zero] = graph.operands(at.0)[..] else { return None };
-            if !is_zero(graph, zero) {
-                return None;
-            }
+            number(graph, zero).filter(|zero| zero.to_bits() == 0)?;
             epilogue.relu = true;
             at.0 = x;
         }
@@ -121,8 +127,13 @@ fn leads(graph: &Graph, id: NodeId, anchor: NodeId) -> bool {
     false
 }
 
-fn is_zero(graph: &Graph, id: NodeId) -> bool {
-    let is = |x: &f32| x.to_bits() == 0;
-    graph[id].op == &ops::CONSTANT
-        && matches!(graph[id].attrs.tensor("value").data(), Data::F32(v) if v.iter().all(is))
+/// The f32 that all elements of a constant are.
+fn number(graph: &Graph, id: NodeId) -> Option<f32> {
+    if graph[id].op != &ops::CONSTANT {
+        return None;
+    }
+    match graph[id].attrs.tensor("value").data() {
+        Data::F32(v) => v.first().copied().filter(|x| v.iter().all(|y| y.to_bits() == x.to_bits())),
+        _ => None,
+    }
 }
