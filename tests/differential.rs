@@ -3,7 +3,8 @@
 //!
 //! The reference is the evaluator in f64 on the graph as it was made, gradients expanded, with an
 //! estimate of how far f32 may be from it. Whole numbers, truth values and data that is only
-//! moved have no such operator above them, so they must agree bit for bit.
+//! moved have no such operator above them, so they must agree bit for bit. Machine code runs on every
+//! instruction set that the processor has.
 //!
 //! `KILN_RANDOM_GRAPHS=100000` makes a long run of it, `KILN_RANDOM_SEED=17` runs one seed.
 
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kiln_graph::Graph;
 use kiln_graph::eval::Value;
 use kiln_graph::ops::OPS;
-use kiln_jit::{Executable, Options, Session};
+use kiln_jit::{Executable, Isa, Options, Session};
 use kiln_loops::{BufferId, BufferKind, Memory, Program};
 use kiln_passes::{GRAPH_PASSES, Notes, PROGRAM_PASSES, Pass, autodiff, lower};
 use kiln_tensor::{Data, Tensor};
@@ -192,17 +193,27 @@ fn check(
         if !machine_code {
             return Ok(());
         }
-        let mut session = execute(&program, inputs, 1)?;
+        let detected = at("compile", Isa::detect())?;
+        let mut session = execute(&program, inputs, 1, detected)?;
         compare("compiled", &program, inputs, expected, &|id| {
             session.get(id).unwrap_or_else(|e| panic!("{e}"))
         })?;
+        // Every other instruction set that there is: passes do not differ between them.
+        let others = Isa::available().into_iter().filter(|&isa| isa != detected);
+        for isa in others.filter(|_| config.name == "all") {
+            let session = execute(&program, inputs, 1, isa)?;
+            compare("compiled", &program, inputs, expected, &|id| {
+                session.get(id).unwrap_or_else(|e| panic!("{e}"))
+            })
+            .map_err(|f| Failure { message: format!("{}: {}", isa.name(), f.message), ..f })?;
+        }
         // What an earlier run left behind matters only where it is meant to.
         set_inputs(&mut session, &program, inputs)?;
         at("again", session.run())?;
         compare("again", &program, inputs, expected, &|id| {
             session.get(id).unwrap_or_else(|e| panic!("{e}"))
         })?;
-        let team = execute(&program, inputs, THREADS)?;
+        let team = execute(&program, inputs, THREADS, detected)?;
         for id in (0..program.buffers.len() as u32).map(BufferId) {
             let kind = &program.buffer(id).kind;
             if matches!(kind, BufferKind::Temp | BufferKind::Prepared | BufferKind::Const(_)) {
@@ -223,8 +234,13 @@ fn check(
 }
 
 /// Compiles a program and runs it.
-fn execute(program: &Program, inputs: &Inputs, threads: usize) -> Result<Session, Failure> {
-    let options = Options { threads, ..at("compile", Options::detect())? };
+fn execute(
+    program: &Program,
+    inputs: &Inputs,
+    threads: usize,
+    isa: Isa,
+) -> Result<Session, Failure> {
+    let options = Options { threads, isa };
     let executable = at("compile", Executable::compile(program, &options))?;
     let mut session = at("compiled", executable.session())?;
     set_inputs(&mut session, program, inputs)?;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use kiln_graph::Graph;
 use kiln_graph::eval::{Value, evaluate};
-use kiln_jit::{Executable, Options};
+use kiln_jit::{Executable, Isa, Options};
 use kiln_loops::{BufferId, BufferKind, Memory, Program};
 use kiln_passes::{GRAPH_PASSES, Notes, PROGRAM_PASSES, Pass, autodiff, fuse};
 use kiln_tensor::{DType, Tensor};
@@ -62,23 +62,27 @@ fn optimise_and_compile(
     let program = kiln_passes::run(PROGRAM_PASSES, program, &mut notes, &mut |_, _| {})
         .map_err(|e| e.to_string())?;
     same(reference, &interpret(&program, inputs, steps)?, steps, "loops")?;
-    let one = compiled(&program, inputs, steps, 1)?;
+    let detected = Isa::detect().map_err(|e| e.to_string())?;
+    for isa in Isa::available().into_iter().filter(|&isa| isa != detected) {
+        let narrow = compiled(&program, inputs, steps, Options { threads: 1, isa })?;
+        same(reference, &narrow, steps, isa.name())?;
+    }
+    let one = compiled(&program, inputs, steps, Options { threads: 1, isa: detected })?;
     same(reference, &one, steps, "compiled")?;
-    let three = compiled(&program, inputs, steps, 3)?;
+    let three = compiled(&program, inputs, steps, Options { threads: 3, isa: detected })?;
     match bits(&one) == bits(&three) {
         true => Ok(()),
         false => Err(format!("three threads give {}one gives {}", print(&three), print(&one))),
     }
 }
 
-/// Machine code on so many threads.
+/// Machine code.
 fn compiled(
     program: &Program,
     inputs: &Inputs,
     steps: usize,
-    threads: usize,
+    options: Options,
 ) -> Result<Results, String> {
-    let options = Options { threads, ..Options::detect().map_err(|e| e.to_string())? };
     let executable = Executable::compile(program, &options).map_err(|e| e.to_string())?;
     let mut session = executable.session().map_err(|e| e.to_string())?;
     for (at, buffer) in program.buffers.iter().enumerate() {

@@ -25,4 +25,5 @@ mod team;
 pub use emit::contract::TableError;
 pub use error::Error;
 pub use executable::{BufferInfo, Executable, Options, Report, Role};
+pub use kiln_kernels::{Isa, IsaError};
 pub use session::{Key, Session};

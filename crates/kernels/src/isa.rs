@@ -139,7 +139,7 @@ impl fmt::Display for IsaError {
         let available: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
         write!(
             f,
-            "instruction set `{}` is not available on this machine; available: {}",
+            "instruction set `{}` is not available on this machine; KILN_ISA may be {}",
             self.asked.escape_debug(),
             available.join(", ")
         )

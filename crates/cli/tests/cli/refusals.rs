@@ -7,7 +7,7 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::process::{Folder, file, kiln};
+use crate::process::{Folder, command, file, finish, kiln};
 
 /// Processor time and memory that a refusal may take, beyond the size of what it refuses.
 const SECONDS: f64 = 2.0;
@@ -279,5 +279,18 @@ fn limits_guard_the_compiler_and_can_be_moved() {
     kiln(&["check", LENET, "--set", "N=100000"]).exits(0);
     for wrong in ["statements=0", "bytes=few", "depth=3", "calls=100000"] {
         kiln(&["check", LENET, "--limit", wrong]).exits(2);
+    }
+}
+
+#[test]
+fn an_instruction_set_that_is_not_there_is_refused_with_those_that_are() {
+    for asked in ["avx1024", "AVX2", ""] {
+        let mut command = command(&["bench", LENET]);
+        command.env("KILN_ISA", asked);
+        let run = finish(command).exits(1);
+        assert_eq!(run.stdout, "");
+        for word in ["error", &format!("`{asked}`"), "KILN_ISA may be generic"] {
+            assert!(run.stderr.contains(word), "no `{word}` in:\n{}", run.stderr);
+        }
     }
 }
