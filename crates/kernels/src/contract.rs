@@ -20,6 +20,7 @@ mod finish;
 mod kernels;
 mod narrow;
 mod pack;
+mod quads;
 mod run;
 mod tile;
 

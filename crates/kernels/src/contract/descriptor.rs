@@ -96,6 +96,8 @@ pub struct Contraction {
     /// Panels that are packed at a time.
     pub(super) col_blocks: Vec<Range<usize>>,
     pub(super) pack_a: bool,
+    /// Whether depths follow each other in `A` by eights.
+    pub(super) quads: bool,
     /// How a product of few rows reads an unpacked `B`, if there is a good way.
     pub(super) narrow: Option<NarrowForm>,
 }
@@ -161,13 +163,17 @@ impl Contraction {
             .and_then(|n| n.checked_mul(2 * size_of::<f32>()))
             .ok_or(ContractionError::TooLarge)?;
 
-        let tiles = row_tiles(t, kernels, octets_follow(&t.a_depth));
         let panels = panels(t, kernels, octets_follow(&t.b_depth));
+        let quads = octets_follow(&t.a_depth);
+        // Tiles of one height for all panels: as high as all of them may be.
+        let heights = panels.iter().map(|p| kernels.panels[p.kernel].in_place.len());
+        let height = heights.min().unwrap_or(1);
+        let tiles = row_tiles(t, height, quads);
         let pack_a = pays_to_pack_a(t, &tiles, &panels);
 
         let cache = CacheSizes::detect();
         let block_depth = depth.clamp(1, DEPTH_BLOCK);
-        let row_bytes = block_depth * size_of::<f32>() * kernels.rows;
+        let row_bytes = block_depth * size_of::<f32>() * height;
         let row_blocks = blocks(&vec![row_bytes; tiles.len()], cache.l2 / 4);
         let widths: Vec<usize> = panels
             .iter()
@@ -200,6 +206,7 @@ impl Contraction {
             row_blocks,
             col_blocks,
             pack_a,
+            quads,
             narrow,
             tables,
         })
@@ -330,9 +337,9 @@ fn extent(one: &[u32], other: &[u32]) -> usize {
 }
 
 /// `ceil(rows / most)` tiles whose heights differ by one at most.
-fn row_tiles(t: &Tables, kernels: &KernelSet, depths_follow: bool) -> Vec<RowTile> {
+fn row_tiles(t: &Tables, most: usize, depths_follow: bool) -> Vec<RowTile> {
     let rows = t.a_row.len();
-    let count = rows.div_ceil(kernels.rows);
+    let count = rows.div_ceil(most);
     (0..count)
         .map(|i| {
             // The first `rows % count` tiles are one row higher.

@@ -3,6 +3,7 @@
 use super::finish::{self, Finish, FinishFn};
 use super::narrow::{self, Narrow, NarrowFn};
 use super::pack::{self, Form, PackFn};
+use super::quads::Quads;
 use super::tile::{self, Tile, TileFn};
 use crate::isa::Isa;
 use crate::simd::{Generic, Simd};
@@ -10,8 +11,6 @@ use crate::simd::{Generic, Simd};
 /// The kernels of one instruction set.
 #[derive(Debug)]
 pub(super) struct KernelSet {
-    /// The most rows of a tile.
-    pub rows: usize,
     /// Panels by width, widest first, each a vector narrower than the one before.
     pub panels: &'static [PanelKernels],
     pub pack: PackFn,
@@ -53,15 +52,15 @@ impl KernelSet {
     }
 }
 
-/// One module of compiled kernels: the vectors of eight, then of each panel width the vector and
-/// how many, for tiles of the given numbers of rows.
+/// One module of compiled kernels: the vectors of eight, then of each panel width the vector, how
+/// many, and the numbers of rows that tiles may have.
 macro_rules! kernel_set {
-    ($isa:ident $(, $features:literal)?: $octet:path, $vector:path, rows $rows:tt, panels $panels:tt) => {
+    ($isa:ident $(, $features:literal)?: $octet:path, $vector:path, panels $panels:tt) => {
         mod $isa {
             use super::*;
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn tile<S: Simd, const R: usize, const V: usize, const FORM: u8>(t: &Tile) {
+            unsafe fn tile<S: Quads, const R: usize, const V: usize, const FORM: u8>(t: &Tile) {
                 // SAFETY: as our own contract.
                 unsafe {
                     tile::tile::<S, $octet, R, V, FORM>(S::assume(), <$octet>::assume(), t)
@@ -100,8 +99,7 @@ macro_rules! kernel_set {
             }
 
             pub(super) static SET: KernelSet = KernelSet {
-                rows: kernel_set!(@count $rows),
-                panels: kernel_set!(@panels $rows $panels),
+                panels: kernel_set!(@panels $panels),
                 pack,
                 axpy,
                 dot,
@@ -109,8 +107,7 @@ macro_rules! kernel_set {
             };
         }
     };
-    (@count [$($r:literal)*]) => { [$($r),*].len() };
-    (@panels $rows:tt [$(($s:path, $v:literal))*]) => {
+    (@panels [$(($s:path, $v:literal, $rows:tt))*]) => {
         &[$(PanelKernels {
             width: <$s as Simd>::LANES * $v,
             in_place: kernel_set!(@tiles $rows $s, $v, { tile::IN_PLACE }),
@@ -124,24 +121,34 @@ macro_rules! kernel_set {
 }
 
 // Four rows of two 128-bit pairs and what they are multiplied with fit sixteen registers.
-kernel_set!(generic: Generic, Generic, rows [1 2 3 4], panels [(Generic, 1)]);
+kernel_set!(generic: Generic, Generic, panels [(Generic, 1, [1 2 3 4])]);
 
 // 6 x 2 sums, two columns and one broadcast: 15 of 16 registers.
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Avx2, Avx512};
 #[cfg(target_arch = "x86_64")]
-kernel_set!(avx2, "avx2,fma": Avx2, Avx2, rows [1 2 3 4 5 6], panels [(Avx2, 2) (Avx2, 1)]);
+kernel_set!(
+    avx2, "avx2,fma": Avx2, Avx2, panels [(Avx2, 2, [1 2 3 4 5 6]) (Avx2, 1, [1 2 3 4 5 6])]
+);
 
-// 8 x 3 sums, three columns and one broadcast: 28 of 32 registers; eight row pointers fit the
-// general registers, which fourteen would not.
+// 6 x 4 sums, four columns and one broadcast: 29 of 32 registers; 8 x 3: 28. Eight row pointers fit
+// the general registers, which fourteen would not. Fewer sums leave the front end with more to do
+// for each of them, which shows where a core is shared.
 #[cfg(target_arch = "x86_64")]
 kernel_set!(
     avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma": Avx2, Avx512,
-    rows [1 2 3 4 5 6 7 8], panels [(Avx512, 3) (Avx512, 2) (Avx512, 1)]
+    panels [
+        (Avx512, 4, [1 2 3 4 5 6])
+        (Avx512, 3, [1 2 3 4 5 6 7 8])
+        (Avx512, 2, [1 2 3 4 5 6 7 8])
+        (Avx512, 1, [1 2 3 4 5 6 7 8])
+    ]
 );
 
 // 6 x 4 sums, four columns and one broadcast: 29 of 32 registers.
 #[cfg(target_arch = "aarch64")]
 use crate::isa::Neon;
 #[cfg(target_arch = "aarch64")]
-kernel_set!(neon, "neon": Neon, Neon, rows [1 2 3 4 5 6], panels [(Neon, 2) (Neon, 1)]);
+kernel_set!(
+    neon, "neon": Neon, Neon, panels [(Neon, 2, [1 2 3 4 5 6]) (Neon, 1, [1 2 3 4 5 6])]
+);

@@ -4,6 +4,7 @@ use super::descriptor::{Contraction, NarrowForm};
 use super::finish::Finish;
 use super::narrow::{AXPY_COLUMNS, DOT_BLOCK, Narrow};
 use super::pack::follow;
+use super::quads::QUAD;
 use super::tile::{Layout, Tile};
 use super::{DEPTH_BLOCK, LINE, OCTET, depth_blocks};
 
@@ -170,9 +171,9 @@ unsafe fn tiled(
                     // A moves along the columns by one element each.
                     let a = if desc.channelwise { a.wrapping_add(panel.cols.start) } else { a };
                     let here = (panel.at - first.at) * depth;
-                    // The next panel follows; each tile asks for its share of it, a line a depth at
-                    // least.
-                    let share = kernels.width / tiles.len();
+                    // The next panel follows; each tile asks for its share of it.
+                    let ahead_lines = (QUAD * kernels.width / LINE).div_ceil(tiles.len()).min(QUAD);
+                    let share = depth / QUAD * ahead_lines * LINE;
                     for (i, tile) in tiles.iter().enumerate() {
                         let layout = match (panel.contiguous, tile.contiguous) {
                             (true, _) => Layout::Rows,
@@ -189,10 +190,10 @@ unsafe fn tiled(
                                 a_depth: a_depth.as_ptr(),
                                 b: panels.add(here),
                                 depth,
-                                ahead: panels.wrapping_add(
-                                    here + depth * kernels.width * (tiles.len() + i) / tiles.len(),
-                                ),
-                                ahead_step: share.max(LINE),
+                                quads: desc.quads,
+                                ahead: panels
+                                    .wrapping_add(here + depth * kernels.width + i * share),
+                                ahead_lines,
                                 c,
                                 c_rows: t.c_row.as_ptr().add(tile.rows.start),
                                 c_cols: t.c_col.as_ptr().add(panel.cols.start),

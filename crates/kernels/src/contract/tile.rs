@@ -1,7 +1,11 @@
 //! The register block: a few rows times a few vectors, down one block of depth.
 
-use super::OCTET;
+use super::quads::Quads;
+use super::{LINE, OCTET};
 use crate::simd::{Octet, Simd};
+
+/// Columns of the widest panel: four vectors of sixteen lanes.
+const WIDEST: usize = 64;
 
 /// What one tile reads and writes.
 #[derive(Clone, Copy)]
@@ -15,9 +19,12 @@ pub(super) struct Tile {
     /// The panel: `[depth][width]`.
     pub b: *const f32,
     pub depth: usize,
-    /// What is read after this panel: prefetched from here on, so many elements a depth.
+    /// Whether depths follow each other in `A`, by fours from the first on.
+    pub quads: bool,
+    /// What is read after this panel: prefetched from here on, so many lines, four at
+    /// most, for four depths.
     pub ahead: *const f32,
-    pub ahead_step: usize,
+    pub ahead_lines: usize,
     /// The operand's base.
     pub c: *mut f32,
     /// Offset of each row.
@@ -60,13 +67,11 @@ pub(super) type TileFn = unsafe fn(&Tile);
 /// # Safety
 /// As [`TileFn`].
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd, O: Octet, const R: usize, const V: usize, const FORM: u8>(
+pub(super) unsafe fn tile<S: Quads, O: Octet, const R: usize, const V: usize, const FORM: u8>(
     s: S,
     o: O,
     t: &Tile,
 ) {
-    let zero = s.splat(0.0);
-    let mut sums = [[zero; V]; R];
     let mut rows = [t.a; R];
     if FORM != PACKED {
         for (i, row) in rows.iter_mut().enumerate() {
@@ -77,11 +82,18 @@ pub(super) unsafe fn tile<S: Simd, O: Octet, const R: usize, const V: usize, con
     // Columns of the last vector, and whether they fill it.
     let last = t.cols.saturating_sub((V - 1) * S::LANES);
     let whole = last == S::LANES;
-    let (mut b, mut ahead) = (t.b, t.ahead);
-    for k in 0..t.depth {
+    let (mut sums, done) = if FORM == PACKED || FORM == IN_PLACE && t.quads {
+        // SAFETY: as our own contract; packed depths follow each other, or the tile says so.
+        unsafe { s.quads::<R, V, FORM>(t, &rows) }
+    } else {
+        ([[s.splat(0.0); V]; R], 0)
+    };
+    let mut b = t.b.wrapping_add(done * V * S::LANES);
+    let mut ahead = t.ahead.wrapping_add(done * LINE);
+    for k in done..t.depth {
         s.prefetch(ahead);
-        ahead = ahead.wrapping_add(t.ahead_step);
-        let mut columns = [zero; V];
+        ahead = ahead.wrapping_add(LINE);
+        let mut columns = [s.splat(0.0); V];
         for (v, column) in columns.iter_mut().enumerate() {
             // SAFETY: the panel is V vectors wide and `depth` deep.
             *column = unsafe { s.load(b.add(v * S::LANES)) };
@@ -118,8 +130,8 @@ pub(super) unsafe fn tile<S: Simd, O: Octet, const R: usize, const V: usize, con
         if t.layout == Layout::Rows {
             store_rows(s, t, &sums);
         } else {
-            // By way of a copy in memory; three vectors of sixteen lanes are the widest panel.
-            let mut copy = [[0f32; 48]; R];
+            // By way of a copy in memory; no panel is wider.
+            let mut copy = [[0f32; WIDEST]; R];
             for (row, sums) in copy.iter_mut().zip(&sums) {
                 for (v, &sum) in sums.iter().enumerate() {
                     s.store(row.as_mut_ptr().add(v * S::LANES), sum);
@@ -169,10 +181,10 @@ unsafe fn store_rows<S: Simd, const R: usize, const V: usize>(
 /// # Safety
 /// As [`TileFn`].
 #[inline(always)]
-unsafe fn store_columns<O: Octet, const R: usize>(o: O, t: &Tile, copy: &[[f32; 48]; R]) {
+unsafe fn store_columns<O: Octet, const R: usize>(o: O, t: &Tile, copy: &[[f32; WIDEST]; R]) {
     const { assert!(R <= OCTET) };
     // SAFETY: each column's rows from the first on are writable, R of them; columns of the copy
-    // are read eight at a time, and 48 is a multiple of eight.
+    // are read eight at a time, and there are a multiple of eight.
     unsafe {
         let first = t.c.add(*t.c_rows as usize);
         for start in (0..t.cols).step_by(OCTET) {
@@ -197,7 +209,7 @@ unsafe fn store_columns<O: Octet, const R: usize>(o: O, t: &Tile, copy: &[[f32; 
 ///
 /// # Safety
 /// As [`TileFn`].
-unsafe fn store_scattered<const R: usize>(t: &Tile, copy: &[[f32; 48]; R]) {
+unsafe fn store_scattered<const R: usize>(t: &Tile, copy: &[[f32; WIDEST]; R]) {
     for j in 0..t.cols {
         // SAFETY: `cols` columns and R rows exist, all writable; `cols` is at most the width.
         unsafe {
