@@ -110,7 +110,7 @@ impl Session {
         let steps: Vec<Step> = executable.steps.iter().map(|s| s.0.clone()).collect();
         let range = shared_range(&steps);
         let shared = executable.steps[range.clone()].iter().map(|s| s.1.clone()).collect();
-        let region = Region::new(steps[range].to_vec());
+        let region = Region::new(steps[range].to_vec(), executable.report.threads);
         Ok(Session {
             executable,
             sources,
@@ -150,7 +150,7 @@ impl Session {
         };
         let (first, last) = (first.start, self.shared.last().map_or(launches, |r| r.end));
         self.alone(prelude..first, 0);
-        let mut region = std::mem::replace(&mut self.region, Region::new(Vec::new()));
+        let mut region = std::mem::replace(&mut self.region, Region::new(Vec::new(), 0));
         let begin = Instant::now();
         let elapsed = || begin.elapsed().as_nanos() as u64;
         if let Some(times) = &self.times {

@@ -41,17 +41,9 @@ pub(crate) struct Team {
 pub(crate) enum Step {
     /// One worker does it.
     Alone,
-    /// Parts `0..total`, handed out in runs of `grain`.
+    /// Parts `0..total`, handed out in runs of `grain`: to each worker first those of its own share,
+    /// so that it finds in its caches what it wrote in the steps before.
     Shared { total: i64, grain: i64 },
-}
-
-impl Step {
-    fn total(&self) -> i64 {
-        match *self {
-            Step::Alone => 1,
-            Step::Shared { total, .. } => total,
-        }
-    }
 }
 
 /// What a worker is to do.
@@ -69,29 +61,33 @@ pub(crate) enum Task {
 #[derive(Debug)]
 pub(crate) struct Region {
     steps: Vec<Step>,
-    counters: Vec<Counters>,
+    /// Of each step, one for each worker's share.
+    taken: Vec<Line<AtomicI64>>,
+    /// Of each step.
+    done: Vec<Line<AtomicI64>>,
+    workers: usize,
     /// Steps that are over.
     over: AtomicUsize,
     failed: AtomicBool,
     sleepers: Sleepers,
 }
 
-/// Parts of a step, on a cache line of their own.
+/// Something on a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Counters {
-    taken: AtomicI64,
-    done: AtomicI64,
-}
+struct Line<T>(T);
 
 /// A worker panicked.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Panicked;
 
 impl Region {
-    pub fn new(steps: Vec<Step>) -> Region {
+    pub fn new(steps: Vec<Step>, workers: usize) -> Region {
+        let lines = |n: usize| (0..n).map(|_| Line::default()).collect();
         Region {
-            counters: steps.iter().map(|_| Counters::default()).collect(),
+            taken: lines(steps.len() * workers),
+            done: lines(steps.len()),
+            workers,
             steps,
             over: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
@@ -104,9 +100,7 @@ impl Region {
     }
 
     fn reset(&mut self) {
-        for counters in &mut self.counters {
-            *counters = Counters::default();
-        }
+        self.taken.iter_mut().chain(&mut self.done).for_each(|line| *line.0.get_mut() = 0);
         *self.over.get_mut() = 0;
         *self.failed.get_mut() = false;
     }
@@ -118,24 +112,29 @@ impl Region {
                 Step::Alone => (1, 1),
                 Step::Shared { total, grain } => (total, grain),
             };
-            let counters = &self.counters[number];
-            loop {
-                let first = counters.taken.fetch_add(grain, Ordering::Relaxed);
-                if first >= total {
-                    break;
-                }
-                let last = total.min(first + grain);
-                match step {
-                    Step::Alone => f(worker, number, Task::Alone),
-                    Step::Shared { .. } => f(worker, number, Task::Parts(first, last)),
-                }
-                let parts = last - first;
-                if counters.done.fetch_add(parts, Ordering::AcqRel) + parts == step.total() {
-                    if let Step::Shared { .. } = step {
-                        f(worker, number, Task::Over);
+            let (workers, done) = (self.workers as i64, &self.done[number].0);
+            for share in (worker..worker + self.workers).map(|w| w % self.workers) {
+                let bound = |n: i64| (n * total + workers - 1) / workers;
+                let (start, end) = (bound(share as i64), bound(share as i64 + 1));
+                let taken = &self.taken[number * self.workers + share].0;
+                loop {
+                    let first = start + taken.fetch_add(grain, Ordering::Relaxed);
+                    if first >= end {
+                        break;
                     }
-                    self.over.store(number + 1, Ordering::SeqCst);
-                    self.sleepers.wake();
+                    let last = end.min(first + grain);
+                    match step {
+                        Step::Alone => f(worker, number, Task::Alone),
+                        Step::Shared { .. } => f(worker, number, Task::Parts(first, last)),
+                    }
+                    let parts = last - first;
+                    if done.fetch_add(parts, Ordering::AcqRel) + parts == total {
+                        if let Step::Shared { .. } = step {
+                            f(worker, number, Task::Over);
+                        }
+                        self.over.store(number + 1, Ordering::SeqCst);
+                        self.sleepers.wake();
+                    }
                 }
             }
             let is_last = number + 1 == self.steps.len();
@@ -421,7 +420,7 @@ mod tests {
             let team = Team::new(threads).unwrap();
             let shared = Step::Shared { total: 100, grain: 3 };
             let steps = [shared.clone(), shared.clone(), Step::Alone, shared.clone(), Step::Alone];
-            let mut region = Region::new(steps.to_vec());
+            let mut region = Region::new(steps.to_vec(), threads);
             for _ in 0..500 {
                 let done: Vec<AtomicI64> = steps.iter().map(|_| AtomicI64::new(0)).collect();
                 let (early, over) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -453,7 +452,7 @@ mod tests {
     fn a_panic_ends_the_region_with_an_error_and_leaves_the_team_usable() {
         let team = Team::new(3).unwrap();
         let shared = Step::Shared { total: 9, grain: 1 };
-        let mut region = Region::new(vec![shared.clone(), Step::Alone, shared]);
+        let mut region = Region::new(vec![shared.clone(), Step::Alone, shared], 3);
         for bad in 0..3 {
             let result = team.run(&mut region, |_, step, task| {
                 let hit = matches!(task, Task::Alone | Task::Parts(4, _));
@@ -470,10 +469,10 @@ mod tests {
     #[test]
     fn a_busy_team_says_so() {
         let team = Team::new(2).unwrap();
-        let mut outer = Region::new(vec![Step::Alone]);
+        let mut outer = Region::new(vec![Step::Alone], 2);
         let refused = AtomicBool::new(false);
         let result = team.run(&mut outer, |_, _, _| {
-            let mut inner = Region::new(vec![Step::Alone]);
+            let mut inner = Region::new(vec![Step::Alone], 2);
             refused.store(team.run(&mut inner, |_, _, _| ()).is_none(), Ordering::SeqCst);
         });
         assert_eq!(result, Some(Ok(())));

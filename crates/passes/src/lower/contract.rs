@@ -20,6 +20,7 @@ use kiln_loops::{
 };
 use kiln_tensor::DType;
 
+use super::chunks::Chunks;
 use super::epilogue::{Added, Epilogue as Fused};
 use super::pull::Emit;
 use super::{LowerError, Lowering, emit_roots, finish, memory_order, symbolic};
@@ -28,6 +29,8 @@ use crate::views::{has_buffer, one_to_one, resolve};
 
 /// Chunks that a kernel is split into for the threads.
 const CHUNKS: usize = 16;
+/// Chunks of rows and of columns, at least, among which the estimate chooses.
+const COUNTS: [usize; 10] = [1, 2, 3, 4, 6, 8, 12, 16, 32, 64];
 /// Rows below which a chunk is not split further.
 const MIN_ROWS: usize = 24;
 /// Rows of the widest instruction set's register block: half as many would read the packed operand
@@ -108,6 +111,10 @@ impl Blocks {
         self.var
             .map_or_else(Affine::default, |v| Affine::var(v).times(self.block() as i64 * stride))
     }
+}
+
+fn count(blocks: &[Blocks]) -> usize {
+    blocks.iter().map(|b| b.count).product()
 }
 
 fn volume(axes: &[Axis]) -> usize {
@@ -205,36 +212,51 @@ impl Form {
     /// tile that waits for its epilogue (unless results are written directly) stays in the cache.
     fn chunks(&self, work: usize, direct: bool, packed_once: bool) -> (Vec<Blocks>, Vec<Blocks>) {
         let (m, n, products) = (volume(&self.rows), volume(&self.cols), volume(&self.batch));
-        let count = |blocks: &[Blocks]| -> usize { blocks.iter().map(|b| b.count).product() };
-        let widest = if direct { usize::MAX } else { TILE / MIN_ROWS };
-        let split = |col_chunks: usize| {
+        let split = |col_chunks: usize, enough: &dyn Fn(usize, usize, usize) -> bool| {
+            let widest = if direct { usize::MAX } else { TILE / MIN_ROWS };
             let cols = peel(&self.cols, |count, block| count >= col_chunks && block <= widest);
             let col_count = count(&cols);
-            let most = if packed_once { CHUNKS } else { CHUNKS.min(products * m / MIN_ROWS) };
-            let wanted = if work <= SMALL { 1 } else { most.max(1) };
             let rows = peel(&self.rows, |count, block| {
-                (count * products * col_count >= wanted || block < 2 * TILE_ROWS)
-                    && (direct || block * (n / col_count) <= TILE)
+                enough(count, block, col_count) && (direct || block * (n / col_count) <= TILE)
             });
             (cols, rows)
         };
-        if !packed_once || m <= FEW_ROWS || work <= SMALL || self.channelwise {
-            // Columns only if rows are few: each chunk of them reads the first operand again.
-            let few = m * products < 2 * MIN_ROWS && work > SMALL;
-            return split(if few { CHUNKS.min(n / MIN_COLS).max(1) } else { 1 });
+        if packed_once && m > FEW_ROWS && work > SMALL && !self.channelwise {
+            let all = COUNTS.iter().flat_map(|&cols| COUNTS.iter().map(move |&rows| (cols, rows)));
+            let splits = all
+                .filter(|&(cols, rows)| cols <= n && rows <= m)
+                .map(|(cols, rows)| split(cols, &|count, _, _| count >= rows));
+            let cycles = |s: &(Vec<Blocks>, Vec<Blocks>)| self.estimate(&s.0, &s.1).cycles();
+            if let Some(best) = splits.min_by(|a, b| cycles(a).total_cmp(&cycles(b))) {
+                return best;
+            }
         }
-        // Every chunk of columns reads the first operand, every chunk of rows the second.
+        // Columns only if rows are few: each chunk of them reads the first operand again.
+        let few = m * products < 2 * MIN_ROWS && work > SMALL;
+        let col_chunks = if few { CHUNKS.min(n / MIN_COLS).max(1) } else { 1 };
+        let most = if packed_once { CHUNKS } else { CHUNKS.min(products * m / MIN_ROWS) };
+        let wanted = if work <= SMALL { 1 } else { most.max(1) };
+        split(col_chunks, &|count, block, col_count| {
+            count * products * col_count >= wanted || block < 2 * TILE_ROWS
+        })
+    }
+
+    /// What the estimate of a split needs to know.
+    fn estimate(&self, cols: &[Blocks], rows: &[Blocks]) -> Chunks {
+        let (m, n, k) = (volume(&self.rows), volume(&self.cols), volume(&self.depth));
         let reach = |axes: &[Axis]| -> usize {
-            axes.iter()
-                .map(|a| (a.extent - 1) * a.operand[self.first].unsigned_abs() as usize)
-                .sum()
+            let steps = |a: &Axis| a.operand[self.first].unsigned_abs() as usize;
+            axes.iter().map(|a| (a.extent - 1).saturating_mul(steps(a))).sum()
         };
-        let k = volume(&self.depth);
-        let first = (reach(&self.rows) + reach(&self.depth) + 1).min(m * k);
-        let traffic =
-            |(cols, rows): &(Vec<Blocks>, Vec<Blocks>)| count(cols) * first + count(rows) * n * k;
-        let col_chunks = (0..=CHUNKS.ilog2()).map(|i| 1 << i).filter(|c| n / c >= MIN_COLS);
-        col_chunks.map(split).min_by_key(traffic).unwrap_or_else(|| split(1))
+        let counts = [count(rows), count(cols)];
+        let turns = rows.iter().chain(cols).map(|b| b.count);
+        let turns = turns.chain(self.batch.iter().map(|a| a.extent));
+        Chunks {
+            extents: [m / counts[0], n / counts[1], k],
+            counts,
+            parallel: turns.max().unwrap_or(1),
+            first: (reach(&self.rows) + reach(&self.depth) + 1).min(m * k),
+        }
     }
 }
 
@@ -361,7 +383,7 @@ impl Lowering<'_> {
         let mut blocks: Vec<Blocks> = form.batch.iter().map(|a| Blocks::new(a, a.extent)).collect();
         let once = self.fixed[reads[second].0.index()];
         let (col_blocks, row_blocks) = form.chunks(work, direct, once);
-        let row_count: usize = row_blocks.iter().map(|b| b.count).product();
+        let row_count = count(&row_blocks);
         let packed = ((row_count > 1 || once) && (m > FEW_ROWS || form.channelwise))
             .then(|| self.pack(anchor, form, reads, &col_blocks))
             .transpose()?;

@@ -6,6 +6,7 @@
 //! long reductions are cut (`reduce.rs`). The loops are plain and serial here,
 //! except around contractions; the program passes make them parallel and vectors.
 
+mod chunks;
 mod contract;
 mod epilogue;
 mod place;

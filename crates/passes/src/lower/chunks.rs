@@ -1,0 +1,87 @@
+//! How a contraction whose second operand is packed once is split into chunks for the threads.
+//!
+//! Chunks are fixed here, for any number of threads and any machine, so they are chosen by an
+//! estimate of what all of them take together: the register block's work, the packed operand that
+//! every chunk of rows reads again, the first operand that every chunk of columns reads again, and
+//! how evenly they can be handed out.
+
+/// Elements of a vector, vectors of the widest panel, and rows of tiles as wide and narrower: the
+/// widest instruction set's, whose tiles are the hardest to fill.
+const LANES: usize = 16;
+const WIDEST: usize = 4;
+const ROWS: [usize; 2] = [6, 8];
+/// Instructions that a core decodes in a cycle next to another thread; bytes of a panel that it reads
+/// from the second-level cache; bytes of the packed operand from the last, and of the first operand
+/// from the second, which overlap with arithmetic in part.
+const DECODED: f64 = 3.6;
+const PANEL: f64 = 32.0;
+const FAR: f64 = 8.0;
+const NEAR: f64 = 16.0;
+/// Cycles that a tile takes beside its loop.
+const TILE: f64 = 30.0;
+/// Cycles that a chunk takes beside its tiles: it is handed out, and begins with cold caches.
+const CHUNK: f64 = 2000.0;
+/// Elements of the packed operand that stay in the second-level cache from one chunk to the next.
+const STAYS: usize = 256 * 1024;
+/// Threads that are to share the chunks evenly, each number as likely as the others.
+const THREADS: [usize; 4] = [1, 2, 4, 8];
+
+/// A way to split a contraction.
+pub(super) struct Chunks {
+    /// Rows and columns of a chunk, and the depth.
+    pub extents: [usize; 3],
+    /// Chunks of rows and of columns.
+    pub counts: [usize; 2],
+    /// Turns of the loop whose turns threads share.
+    pub parallel: usize,
+    /// Elements of the first operand that a chunk of columns reads.
+    pub first: usize,
+}
+
+impl Chunks {
+    /// Cycles of all chunks, on the average of the numbers of threads, times the threads.
+    pub fn cycles(&self) -> f64 {
+        let [m, n, k] = self.extents;
+        let vectors = n.div_ceil(LANES);
+        let panels = vectors.div_ceil(WIDEST);
+        let widest = vectors.div_ceil(panels);
+        let tiles = m.div_ceil(ROWS[usize::from(widest < WIDEST)]);
+        let (r, v) = (m as f64 / tiles as f64, vectors as f64 / panels as f64);
+        let depth =
+            (r * v / 2.0).max((r * v + r + v + 2.0) / DECODED).max(v * (4 * LANES) as f64 / PANEL);
+        let chunk = (tiles * panels) as f64 * (k as f64 * depth + TILE) + CHUNK;
+
+        let [rows, cols] = self.counts;
+        let packed = n * cols * k;
+        let again = if packed <= STAYS { 1 } else { rows };
+        let traffic = (4 * packed * again) as f64 / FAR + (4 * self.first * cols) as f64 / NEAR;
+        let even = |threads: &usize| {
+            let turns = self.parallel.div_ceil(*threads) * threads;
+            turns as f64 / self.parallel as f64
+        };
+        let uneven = THREADS.iter().map(even).sum::<f64>() / THREADS.len() as f64;
+        (chunk * (rows * cols) as f64 + traffic) * uneven
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cycles(extents: [usize; 3], counts: [usize; 2]) -> f64 {
+        let parallel = counts.into_iter().max().unwrap_or(1);
+        Chunks { extents, counts, parallel, first: extents[0] * counts[0] * extents[2] }.cycles()
+    }
+
+    #[test]
+    fn few_rows_of_many_weights_are_split_by_columns() {
+        let by_columns = cycles([49, 48, 1728], [1, 8]);
+        assert!(by_columns < cycles([7, 384, 1728], [7, 1]));
+        assert!(by_columns < cycles([49, 384, 1728], [1, 1]));
+    }
+
+    #[test]
+    fn many_rows_of_few_weights_are_split_by_rows() {
+        assert!(cycles([784, 64, 147], [16, 1]) < cycles([12544, 32, 147], [1, 2]));
+    }
+}
