@@ -66,6 +66,21 @@ pub(crate) trait Simd: Copy {
     /// To the nearest integer, halves to the even one.
     fn round(self, a: Self::F) -> Self::F;
 
+    /// `a` if `a < b`, else `b`: where either is NaN, `b`.
+    #[inline(always)]
+    fn min(self, a: Self::F, b: Self::F) -> Self::F {
+        self.select(self.lt(a, b), a, b)
+    }
+    /// `a 2^n` rounded once, for whole `n` from -252 to 254 and `a` from 0.5 to 2.
+    #[inline(always)]
+    fn scale(self, a: Self::F, n: Self::F) -> Self::F {
+        // In two steps, of which only the second can leave the normal numbers.
+        let n = self.to_int(n);
+        let half = self.sar_i::<1>(n);
+        let power = |n| self.with_bits(self.shl_i::<23>(self.add_i(n, self.splat_i(127))));
+        self.mul(self.mul(a, power(half)), power(self.sub_i(n, half)))
+    }
+
     /// `a < b`; false where either is NaN.
     fn lt(self, a: Self::F, b: Self::F) -> Self::M;
     /// `a` where `m` holds, else `b`.

@@ -12,19 +12,37 @@ impl Function for Exp {
     fn eval<S: Simd>(s: S, x: S::F) -> S::F {
         let zero = s.splat(0.0);
         let vanishes = s.lt(x, s.splat(-104.0));
-        s.select(vanishes, zero, exp_above(s, s.select(vanishes, zero, x)))
+        // From 90 on the result is infinity already.
+        let x = s.min(s.splat(90.0), s.select(vanishes, zero, x));
+        s.select(vanishes, zero, exp_between(s, x))
     }
 }
 
-/// `exp(x)` for `x >= -104`, and NaN for NaN: reduction to `|r| <= ln 2 / 2`, a minimax polynomial,
-/// and a scale in two steps so that denormal results are rounded once more only.
+/// `exp(x)` for `-104 <= x <= 90`, and NaN for NaN: a minimax polynomial of what the reduction
+/// leaves, and a scale that rounds denormal results once more only.
 #[inline(always)]
-fn exp_above<S: Simd>(s: S, x: S::F) -> S::F {
-    // Beyond this the result is infinity already; NaN compares false and stays.
-    let high = s.splat(90.0);
-    let x = s.select(s.lt(high, x), high, x);
+fn exp_between<S: Simd>(s: S, x: S::F) -> S::F {
+    let (shifted, p) = reduced(s, x);
+    s.scale(p, s.sub(shifted, s.splat(SHIFT)))
+}
 
-    let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
+/// `exp(x)` for `-87 <= x <= 88`, where the scale is a number that one step multiplies by.
+#[inline(always)]
+fn exp_normal<S: Simd>(s: S, x: S::F) -> S::F {
+    let (shifted, p) = reduced(s, x);
+    let power = s.add_i(s.shl_i::<23>(s.bits(shifted)), s.bits(s.splat(1.0)));
+    s.mul(p, s.with_bits(power))
+}
+
+/// A number this large has whole numbers as its neighbours: adding it rounds to one, which stands
+/// in the last bits of the sum.
+const SHIFT: f32 = 12_582_912.0; // 1.5 * 2^23
+
+/// `SHIFT + n` and `exp(r)`, where `x = n ln 2 + r` and `|r| <= ln 2 / 2`; `|n| < 2^20`.
+#[inline(always)]
+fn reduced<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
+    let shifted = s.fma(x, s.splat(std::f32::consts::LOG2_E), s.splat(SHIFT));
+    let n = s.sub(shifted, s.splat(SHIFT));
     // ln 2 in two parts, the first short enough for an exact product.
     let r = s.fma(n, s.splat(-6.931_457_5e-1), x);
     let r = s.fma(n, s.splat(-1.428_606_8e-6), r);
@@ -33,16 +51,7 @@ fn exp_above<S: Simd>(s: S, x: S::F) -> S::F {
         r,
         [1.0, 1.0, 4.999_998_5e-1, 1.666_647_2e-1, 4.166_953_6e-2, 8.373_124_5e-3, 1.378_059_4e-3],
     );
-
-    let n = s.to_int(n);
-    let half = s.sar_i::<1>(n);
-    s.mul(s.mul(p, power_of_two(s, half)), power_of_two(s, s.sub_i(n, half)))
-}
-
-/// `2^n` for `-126 <= n <= 127`.
-#[inline(always)]
-fn power_of_two<S: Simd>(s: S, n: S::I) -> S::F {
-    s.with_bits(s.shl_i::<23>(s.add_i(n, s.splat_i(127))))
+    (shifted, p)
 }
 
 /// `tanh(x)`: an odd polynomial near 0, `1 - 2 / (exp(2|x|) + 1)` beyond.
@@ -60,7 +69,9 @@ impl Function for Tanh {
         );
         let near = s.fma(s.mul(p, z), magnitude, magnitude);
 
-        let e = exp_above(s, s.add(magnitude, magnitude));
+        // From here on the result is 1; NaN stays.
+        let most = s.min(s.splat(9.25), magnitude);
+        let e = exp_normal(s, s.add(most, most));
         let one = s.splat(1.0);
         let far = s.sub(one, s.div(s.splat(2.0), s.add(e, one)));
         flip(s, s.select(s.lt(magnitude, s.splat(0.625)), near, far), sign)
@@ -120,7 +131,7 @@ impl Function for Erf {
             ],
         );
         let q = s.fma(q, t, flip(s, t, s.splat_i(i32::MIN)));
-        let far = s.sub(s.splat(1.0), exp_above(s, q));
+        let far = s.sub(s.splat(1.0), exp_normal(s, q));
         flip(s, s.select(s.lt(t, s.splat(0.927_734_4)), near, far), sign)
     }
 }

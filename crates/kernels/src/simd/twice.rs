@@ -70,6 +70,8 @@ impl<S: Simd> Simd for Twice<S> {
         fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
         fn mul_add(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
         fn round(a: Self::F) -> Self::F;
+        fn min(a: Self::F, b: Self::F) -> Self::F;
+        fn scale(a: Self::F, n: Self::F) -> Self::F;
         fn lt(a: Self::F, b: Self::F) -> Self::M;
         fn select(m: Self::M, a: Self::F, b: Self::F) -> Self::F;
         fn bits(a: Self::F) -> Self::I;
