@@ -243,6 +243,14 @@ fn extremum(b: &mut FunctionBuilder<'_>, op: Binary, wide: bool, x: Operand, y: 
             let zero = b.ins().fcmp(code, x.value, y.value);
             choose(b, wide, zero, y.value, x.value)
         }
+        // All bits set are a NaN too: one step instead of a choice.
+        _ if wide => {
+            let picked = pick(b, x.value, y.value);
+            let nan = b.ins().fcmp(FloatCC::Unordered, x.value, x.value);
+            let (picked, ty) = (recast(b, I32X4, picked), b.func.dfg.value_type(picked));
+            let bits = b.ins().bor(picked, nan);
+            recast(b, ty, bits)
+        }
         _ => {
             let picked = pick(b, x.value, y.value);
             let nan = b.ins().fcmp(FloatCC::Unordered, x.value, x.value);
