@@ -156,28 +156,15 @@ fn rename_in(kernel: &mut Kernel, from: BufferId, to: BufferId) {
         let to = if a == position { kept } else { a };
         (if to > position { to - 1 } else { to }) as u32
     };
-    map_mem(&mut kernel.body, &mut |mem| {
+    walk::map_mem(&mut kernel.body, &mut |mem| {
         if let Mem::Arg(a) = mem {
             *a = moved(*a);
         }
     });
 }
 
-fn map_mem(body: &mut [Stmt], f: &mut impl FnMut(&mut Mem)) {
-    for stmt in body {
-        match stmt {
-            Stmt::For(inner) => map_mem(&mut inner.body, f),
-            Stmt::Let(_, Inst::Load(mem, _)) | Stmt::Store(mem, ..) => f(mem),
-            Stmt::Block(b) => [&mut b.dst.0, &mut b.src.0].into_iter().for_each(&mut *f),
-            Stmt::Contract(c) => c.places_mut().for_each(|place| f(&mut place.0)),
-            Stmt::Pack(p) => [&mut p.src.0, &mut p.dst.0].into_iter().for_each(&mut *f),
-            Stmt::Let(..) | Stmt::Mut(..) | Stmt::Set(..) | Stmt::Accumulate(..) => {}
-        }
-    }
-}
-
 /// Temporary buffers that no kernel touches go away.
-fn drop_unused(program: &mut Program) {
+pub(crate) fn drop_unused(program: &mut Program) {
     let mut used = vec![false; program.buffers.len()];
     program.kernels.iter().flat_map(|k| &k.args).for_each(|a| used[a.0 as usize] = true);
     let mut next = 0;

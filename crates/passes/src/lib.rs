@@ -10,6 +10,7 @@ mod fixed;
 pub mod fold;
 pub mod fuse;
 pub mod inplace;
+pub mod join;
 pub mod layout;
 mod lower;
 mod occupied;
@@ -57,6 +58,7 @@ pub static PROGRAM_PASSES: &[&Pass<Program>] = &[
     &inplace::PASS,   // results are written over what is read no more
     &schedule::PASS,  // updates run as soon as their gradients can be computed
     &collapse::PASS,  // loops over contiguous memory become one
+    &join::PASS,      // kernels that go through the same rows become one
     &parallel::PASS,  // outermost loops are cut into chunks for the threads
     &sums::PASS,      // long sums are cut into runs
     &vectorize::PASS, // one loop of each nest runs in vector registers

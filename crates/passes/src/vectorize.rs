@@ -63,8 +63,13 @@ fn choose(body: &mut [Stmt]) -> bool {
     any
 }
 
+/// Whether any of the loops would run in vector registers.
+pub(crate) fn has_vectors(body: &[Stmt]) -> bool {
+    choose(&mut body.to_vec())
+}
+
 /// Whether consecutive turns of the loop may run in the lanes of a vector.
-fn is_vector(f: &For) -> bool {
+pub(crate) fn is_vector(f: &For) -> bool {
     if f.extent < SHORTEST || f.step != 1 || walk::bounds_use(&f.body, f.var) {
         return false;
     }
@@ -192,25 +197,31 @@ fn blocks(kernel: &mut Kernel, whole: For) -> Stmt {
     let mut body = Vec::new();
     for (position, stmt) in whole.body.iter().enumerate() {
         if let Stmt::Let(reg, Inst::Call(function, x)) = stmt {
-            let tile = parts.tile();
-            let var = fresh();
-            let operand = parts.slice(position, *x, var);
-            let mut loop_body = operand;
-            loop_body.push(Stmt::Store(tile, parts.in_tile(var), *x));
-            body.push(parts.over_block(var, loop_body));
+            let result = parts.stored(*reg).unwrap_or_else(|| parts.tile());
+            let operand = parts.loaded(*x).unwrap_or_else(|| {
+                let var = fresh();
+                let mut loop_body = parts.slice(position, *x);
+                loop_body.push(Stmt::Store(result.0, result.1.clone().into(), *x));
+                body.push(parts.over_block(var, loop_body));
+                result.clone()
+            });
+            let begins =
+                |(mem, at): &(Mem, Affine)| (*mem, at.substitute(whole.var, &Affine::var(start)));
             body.push(Stmt::Block(Block {
                 function: *function,
-                dst: (tile, Affine::default()),
-                src: (tile, Affine::default()),
+                dst: begins(&result),
+                src: begins(&operand),
                 len,
                 until: Some((start, whole.end)),
             }));
-            parts.results.insert(*reg, tile);
+            parts.results.insert(*reg, result);
         }
     }
-    let var = fresh();
-    let rest = parts.rest(var);
-    body.push(parts.over_block(var, rest));
+    let rest = parts.rest();
+    if rest.iter().any(|s| !matches!(s, Stmt::Let(..))) {
+        let var = fresh();
+        body.push(parts.over_block(var, rest));
+    }
     Stmt::For(For { var: start, step: len, kind: LoopKind::Serial, body, ..whole })
 }
 
@@ -219,21 +230,54 @@ struct Parts<'k> {
     whole: &'k For,
     start: Var,
     len: usize,
-    /// The tile that holds the result of each call made so far.
-    results: HashMap<Reg, Mem>,
+    /// Where the result of each call made so far lies, in the whole loop's variable.
+    results: HashMap<Reg, (Mem, Affine)>,
 }
 
 impl Parts<'_> {
-    fn tile(&mut self) -> Mem {
+    /// Memory of the thread for the values of a block.
+    fn tile(&mut self) -> (Mem, Affine) {
         self.kernel.locals.push(Local { dtype: DType::F32, elements: self.len });
-        Mem::Local(self.kernel.locals.len() as u32 - 1)
+        let at = Affine::var(self.whole.var).plus(&Affine::var(self.start).times(-1));
+        (Mem::Local(self.kernel.locals.len() as u32 - 1), at)
     }
 
-    fn in_tile(&self, var: Var) -> Index {
-        Affine::var(var).plus(&Affine::var(self.start).times(-1)).into()
+    /// Where the loop stores a value in consecutive elements, if nothing else touches that memory: a
+    /// function can put its results there.
+    fn stored(&self, reg: Reg) -> Option<(Mem, Affine)> {
+        self.whole.body.iter().find_map(|stmt| match stmt {
+            Stmt::Store(mem, index, value) if *value == reg => {
+                self.follows(index).filter(|_| self.touches(*mem) == 1).map(|at| (*mem, at))
+            }
+            _ => None,
+        })
     }
 
-    fn over_block(&self, var: Var, body: Vec<Stmt>) -> Stmt {
+    /// Where the loop loads a value from consecutive elements, if it does not write to that memory: a
+    /// function can read them there.
+    fn loaded(&self, reg: Reg) -> Option<(Mem, Affine)> {
+        self.whole.body.iter().find_map(|stmt| match stmt {
+            Stmt::Let(defined, Inst::Load(mem, index)) if *defined == reg => {
+                let read_only = self.whole.body.iter().all(|s| walk::writes(s) != Some(*mem));
+                self.follows(index).filter(|_| read_only).map(|at| (*mem, at))
+            }
+            _ => None,
+        })
+    }
+
+    fn follows(&self, index: &Index) -> Option<Affine> {
+        let plain = index.dynamic.is_empty() && index.affine.coefficient(self.whole.var) == 1;
+        plain.then(|| index.affine.clone())
+    }
+
+    fn touches(&self, mem: Mem) -> usize {
+        self.whole.body.iter().flat_map(kiln_loops::accesses).filter(|a| a.mem == mem).count()
+    }
+
+    /// The loop over a block, of statements in the whole loop's variable.
+    fn over_block(&self, var: Var, mut body: Vec<Stmt>) -> Stmt {
+        let by = Affine::var(var);
+        walk::map_affine(&mut body, &mut |a| *a = a.substitute(self.whole.var, &by));
         Stmt::For(For {
             var,
             start: Some(self.start),
@@ -245,8 +289,8 @@ impl Parts<'_> {
         })
     }
 
-    /// The statements before `position` that computing `x` needs, for the loop of `var`.
-    fn slice(&self, position: usize, x: Reg, var: Var) -> Vec<Stmt> {
+    /// The statements before `position` that computing `x` needs.
+    fn slice(&self, position: usize, x: Reg) -> Vec<Stmt> {
         let mut needed = BTreeSet::from([x]);
         let mut kept = Vec::new();
         for stmt in self.whole.body[..position].iter().rev() {
@@ -258,45 +302,44 @@ impl Parts<'_> {
                 _ => false,
             };
             if wanted {
-                let stmt = self.or_result(stmt, var);
+                let stmt = self.or_result(stmt);
                 needed.extend(walk::uses(&stmt));
                 kept.push(stmt);
             }
         }
         kept.reverse();
-        self.renamed(kept, var)
+        kept
     }
 
-    /// All statements, with the calls done.
-    fn rest(&self, var: Var) -> Vec<Stmt> {
+    /// All statements, with the calls done and their results where they belong.
+    fn rest(&self) -> Vec<Stmt> {
         let mut needed = BTreeSet::new();
         let mut kept = Vec::new();
         for stmt in self.whole.body.iter().rev() {
-            if matches!(stmt, Stmt::Let(reg, _) if !needed.contains(reg)) {
+            let done = match stmt {
+                Stmt::Let(reg, _) => !needed.contains(reg),
+                Stmt::Store(mem, _, value) => self.results.get(value).is_some_and(|r| r.0 == *mem),
+                _ => false,
+            };
+            if done {
                 continue;
             }
-            let stmt = self.or_result(stmt, var);
+            let stmt = self.or_result(stmt);
             needed.extend(walk::uses(&stmt));
             kept.push(stmt);
         }
         kept.reverse();
-        self.renamed(kept, var)
+        kept
     }
 
     /// The statement, or the load of its result if it is a call.
-    fn or_result(&self, stmt: &Stmt, var: Var) -> Stmt {
+    fn or_result(&self, stmt: &Stmt) -> Stmt {
         match stmt {
             Stmt::Let(reg, Inst::Call(..)) => match self.results.get(reg) {
-                Some(&tile) => Stmt::Let(*reg, Inst::Load(tile, self.in_tile(var))),
+                Some((mem, at)) => Stmt::Let(*reg, Inst::Load(*mem, at.clone().into())),
                 None => stmt.clone(),
             },
             _ => stmt.clone(),
         }
-    }
-
-    fn renamed(&self, mut body: Vec<Stmt>, var: Var) -> Vec<Stmt> {
-        let by = Affine::var(var);
-        walk::map_affine(&mut body, &mut |a| *a = a.substitute(self.whole.var, &by));
-        body
     }
 }

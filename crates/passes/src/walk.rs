@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use kiln_loops::{
-    Affine, BufferId, For, Index, Inst, Kernel, Mem, Reg, Stmt, Var, accesses, operands,
-};
+use kiln_loops::{Affine, BufferId, For, Inst, Kernel, Mem, Reg, Stmt, Var, accesses, operands};
 use smallvec::{Array, SmallVec};
 
 /// Calls `f` with every statement, outer before inner, in order.
@@ -42,6 +40,73 @@ fn note<A: Array<Item = BufferId>>(kernel: &Kernel, mem: Mem, list: &mut SmallVe
             list.push(id);
         }
     }
+}
+
+/// Calls `f` with every statement, outer before inner, in order, to be changed.
+pub fn each_mut(body: &mut [Stmt], f: &mut impl FnMut(&mut Stmt)) {
+    for stmt in body {
+        f(stmt);
+        if let Stmt::For(inner) = stmt {
+            each_mut(&mut inner.body, f);
+        }
+    }
+}
+
+/// Replaces the memory that statements name.
+pub fn map_mem(body: &mut [Stmt], f: &mut impl FnMut(&mut Mem)) {
+    each_mut(body, &mut |stmt| match stmt {
+        Stmt::Let(_, Inst::Load(mem, _)) | Stmt::Store(mem, ..) => f(mem),
+        Stmt::Block(b) => [&mut b.dst.0, &mut b.src.0].into_iter().for_each(&mut *f),
+        Stmt::Contract(c) => c.places_mut().for_each(|place| f(&mut place.0)),
+        Stmt::Pack(p) => [&mut p.src.0, &mut p.dst.0].into_iter().for_each(&mut *f),
+        Stmt::For(_) | Stmt::Let(..) | Stmt::Mut(..) | Stmt::Set(..) | Stmt::Accumulate(..) => {}
+    });
+}
+
+/// Replaces the registers that a statement itself reads or gives new values.
+pub fn map_uses(stmt: &mut Stmt, f: &mut impl FnMut(&mut Reg)) {
+    match stmt {
+        Stmt::Let(_, inst) => match inst {
+            Inst::Const(_) | Inst::Affine(_) => {}
+            Inst::Load(_, index) => index.dynamic.iter_mut().for_each(|d| f(&mut d.0)),
+            Inst::Unary(_, x) | Inst::Cast(_, x) | Inst::Call(_, x) | Inst::Clamp(x, _) => f(x),
+            Inst::Binary(_, a, b) | Inst::Compare(_, a, b) => [a, b].into_iter().for_each(f),
+            Inst::Select(c, a, b) => [c, a, b].into_iter().for_each(f),
+        },
+        Stmt::Mut(_, init) => f(init),
+        Stmt::Set(a, b) | Stmt::Accumulate(a, _, b) => [a, b].into_iter().for_each(f),
+        Stmt::Store(_, index, value) => {
+            index.dynamic.iter_mut().for_each(|d| f(&mut d.0));
+            f(value);
+        }
+        Stmt::For(_) | Stmt::Block(_) | Stmt::Contract(_) | Stmt::Pack(_) => {}
+    }
+}
+
+/// Gives everything that the statements name another name, definitions and uses alike.
+pub fn rename(
+    body: &mut [Stmt],
+    reg: &mut impl FnMut(Reg) -> Reg,
+    var: &mut impl FnMut(Var) -> Var,
+    mem: &mut impl FnMut(Mem) -> Mem,
+) {
+    map_mem(body, &mut |m| *m = mem(*m));
+    map_affine(body, &mut |affine| {
+        affine.terms.iter_mut().for_each(|t| t.0 = var(t.0));
+        affine.terms.sort_unstable();
+    });
+    each_mut(body, &mut |stmt| {
+        map_uses(stmt, &mut |r| *r = reg(*r));
+        match stmt {
+            Stmt::Let(defined, _) | Stmt::Mut(defined, _) => *defined = reg(*defined),
+            Stmt::For(f) => {
+                f.var = var(f.var);
+                f.start = f.start.map(&mut *var);
+            }
+            Stmt::Block(b) => b.until.iter_mut().for_each(|u| u.0 = var(u.0)),
+            _ => {}
+        }
+    });
 }
 
 /// Replaces every affine expression in the statements.
@@ -200,11 +265,6 @@ impl Numbering {
         affine.terms.sort_unstable();
     }
 
-    fn index(&self, index: &mut Index) {
-        self.affine(&mut index.affine);
-        index.dynamic.iter_mut().for_each(|d| self.reg(&mut d.0));
-    }
-
     fn statement(&mut self, stmt: &mut Stmt) {
         match stmt {
             Stmt::For(f) => {
@@ -215,39 +275,15 @@ impl Numbering {
                 f.var = new;
                 self.block(&mut f.body);
             }
-            Stmt::Let(reg, inst) => {
-                match inst {
-                    Inst::Const(_) => {}
-                    Inst::Affine(affine) => self.affine(affine),
-                    Inst::Load(_, index) => self.index(index),
-                    Inst::Unary(_, x) | Inst::Cast(_, x) | Inst::Call(_, x) | Inst::Clamp(x, _) => {
-                        self.reg(x)
-                    }
-                    Inst::Binary(_, a, b) | Inst::Compare(_, a, b) => {
-                        [a, b].into_iter().for_each(|x| self.reg(x))
-                    }
-                    Inst::Select(c, a, b) => [c, a, b].into_iter().for_each(|x| self.reg(x)),
+            stmt => {
+                map_affine(std::slice::from_mut(stmt), &mut |a| self.affine(a));
+                map_uses(stmt, &mut |reg| self.reg(reg));
+                match stmt {
+                    Stmt::Let(reg, _) | Stmt::Mut(reg, _) => self.define(reg),
+                    Stmt::Block(b) => b.until.iter_mut().for_each(|u| self.var(&mut u.0)),
+                    _ => {}
                 }
-                self.define(reg);
             }
-            Stmt::Mut(reg, init) => {
-                self.reg(init);
-                self.define(reg);
-            }
-            Stmt::Set(a, b) | Stmt::Accumulate(a, _, b) => {
-                [a, b].into_iter().for_each(|x| self.reg(x))
-            }
-            Stmt::Store(_, index, value) => {
-                self.index(index);
-                self.reg(value);
-            }
-            Stmt::Block(b) => {
-                self.affine(&mut b.dst.1);
-                self.affine(&mut b.src.1);
-                b.until.iter_mut().for_each(|u| self.var(&mut u.0));
-            }
-            Stmt::Contract(c) => c.places_mut().for_each(|place| self.affine(&mut place.1)),
-            Stmt::Pack(p) => [&mut p.src.1, &mut p.dst.1].into_iter().for_each(|a| self.affine(a)),
         }
     }
 }
