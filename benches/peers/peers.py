@@ -235,14 +235,14 @@ def least(peer, seconds):
 PEERS = {"torch": Torch, "ONNX Runtime": OnnxRuntime, "OpenVINO": OpenVino, "MNN": Mnn, "ncnn": Ncnn, "Kiln": Kiln}
 
 
-def serve(name, case, pipe):
+def serve(program, case, pipe):
     """A program's process: answers with the output, then with times for every number of seconds that comes."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     try:
-        peer = PEERS[name](case)
+        peer = program(case)
         pipe.send(("output", peer.run()))
         while (seconds := pipe.recv()) is not None:
-            pipe.send(("ms", peer.least(seconds) if isinstance(peer, Kiln) else least(peer, seconds)))
+            pipe.send(("ms", peer.least(seconds) if hasattr(peer, "least") else least(peer, seconds)))
     except Exception as error:  # noqa: BLE001 - whatever a program cannot do, the others can be compared
         pipe.send(("failed", f"{type(error).__name__}: {error}"))
 
@@ -279,44 +279,50 @@ def ask(pipe):
         return "failed", "its process ended"
 
 
-def measure(network, arguments):
-    """{program: {"ms": least, "error": largest difference} or {"failed": reason}} of one network."""
+def interleave(case, programs, rounds, seconds):
+    """{program: {"ms": least, "error": largest difference} or {"failed": reason}} of one case."""
     results, pipes, processes = {}, {}, {}
     spawn = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder:
-        case = Case(network, arguments.batch, arguments.threads, arguments.kiln, folder)
-        for name in arguments.peers:
-            pipes[name], end = spawn.Pipe()
-            processes[name] = spawn.Process(target=serve, args=(name, case, end))
-            processes[name].start()
-            end.close()
-            kind, answer = ask(pipes[name])
+    for name, program in programs.items():
+        pipes[name], end = spawn.Pipe()
+        processes[name] = spawn.Process(target=serve, args=(program, case, end))
+        processes[name].start()
+        end.close()
+        kind, answer = ask(pipes[name])
+        if kind == "failed":
+            results[name] = {"failed": answer}
+            continue
+        error = float(np.abs(answer - case.expected).max() / np.abs(case.expected).max())
+        agrees = answer.shape == case.expected.shape and error <= TOLERANCE
+        results[name] = {"ms": None, "error": error} if agrees else {"failed": f"its output differs by {error:.1e}"}
+    for _ in range(rounds):
+        for name, result in results.items():
+            if "failed" in result:
+                continue
+            time.sleep(0.1)  # whose threads still wait for work goes to sleep
+            try:
+                pipes[name].send(seconds)
+                kind, answer = ask(pipes[name])
+            except BrokenPipeError:
+                kind, answer = "failed", "its process ended"
             if kind == "failed":
                 results[name] = {"failed": answer}
-                continue
-            error = float(np.abs(answer - case.expected).max() / np.abs(case.expected).max())
-            agrees = answer.shape == case.expected.shape and error <= TOLERANCE
-            results[name] = {"ms": None, "error": error} if agrees else {"failed": f"its output differs by {error:.1e}"}
-        for _ in range(arguments.rounds):
-            for name, result in results.items():
-                if "failed" in result:
-                    continue
-                time.sleep(0.1)  # whose threads still wait for work goes to sleep
-                try:
-                    pipes[name].send(arguments.seconds)
-                    kind, answer = ask(pipes[name])
-                except BrokenPipeError:
-                    kind, answer = "failed", "its process ended"
-                if kind == "failed":
-                    results[name] = {"failed": answer}
-                else:
-                    result["ms"] = min(answer, result["ms"] or answer)
-        for name, process in processes.items():
-            if process.is_alive() and "failed" not in results[name]:
-                pipes[name].send(None)
-            pipes[name].close()
-            process.join()
+            else:
+                result["ms"] = min(answer, result["ms"] or answer)
+    for name, process in processes.items():
+        if process.is_alive() and "failed" not in results[name]:
+            pipes[name].send(None)
+        pipes[name].close()
+        process.join()
     return results
+
+
+def measure(network, arguments):
+    """What the programs take for one network, as `interleave` gives it."""
+    with tempfile.TemporaryDirectory() as folder:
+        case = Case(network, arguments.batch, arguments.threads, arguments.kiln, folder)
+        programs = {name: PEERS[name] for name in arguments.peers}
+        return interleave(case, programs, arguments.rounds, arguments.seconds)
 
 
 def weigh(network, arguments):
@@ -372,6 +378,13 @@ def table(results):
     return "\n".join(lines + [""] * bool(failures) + failures)
 
 
+def confine(threads):
+    """So many cores for so many threads, for all programs alike; their processes inherit it."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words = lambda text: text.split(",")  # noqa: E731
@@ -385,10 +398,7 @@ def main():
     parser.add_argument("--memory", action="store_true", help="compare what processes hold, not times")
     parser.add_argument("--results", type=pathlib.Path, help="a JSON file that keeps the numbers")
     arguments = parser.parse_args()
-    # So many cores for so many threads, for all alike; inherited by every process.
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
-    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
+    confine(arguments.threads)
     rows, results = networks(), {}
     if arguments.results and arguments.results.exists():
         results = json.loads(arguments.results.read_text())

@@ -4,10 +4,7 @@
 //!
 //! Each line is the fastest of many repeats; `peak` is a loop of independent fused multiply-adds.
 
-#![allow(unsafe_code)] // the peak is measured with intrinsics
-
 use kiln_kernels::{Contraction, Isa, Scratch, Tables};
-use std::hint::black_box;
 use std::time::Instant;
 
 fn strided(n: usize, stride: usize) -> Vec<u32> {
@@ -84,90 +81,6 @@ fn fastest(repeats: usize, mut run: impl FnMut()) -> f64 {
         .fold(f64::INFINITY, f64::min)
 }
 
-/// Lanes times independent sums times two operations, by the instruction set of `isa`.
-mod peak {
-    use super::*;
-
-    const STEPS: usize = 20_000;
-    const SUMS: usize = 12;
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,fma")]
-    fn avx2() -> f32 {
-        use std::arch::x86_64::*;
-        let x = _mm256_set1_ps(black_box(0.5));
-        let mut sums = [x; SUMS];
-        for _ in 0..STEPS {
-            for sum in &mut sums {
-                *sum = _mm256_fmadd_ps(*sum, x, x);
-            }
-        }
-        let total = sums.iter().fold(x, |total, &sum| _mm256_add_ps(total, sum));
-        _mm256_cvtss_f32(total)
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f")]
-    fn avx512() -> f32 {
-        use std::arch::x86_64::*;
-        let x = _mm512_set1_ps(black_box(0.5));
-        let mut sums = [x; SUMS];
-        for _ in 0..STEPS {
-            for sum in &mut sums {
-                *sum = _mm512_fmadd_ps(*sum, x, x);
-            }
-        }
-        let total = sums.iter().fold(x, |total, &sum| _mm512_add_ps(total, sum));
-        _mm512_cvtss_f32(total)
-    }
-
-    fn generic() -> f32 {
-        let x = black_box(0.5f32);
-        let mut sums = [[x; 4]; SUMS];
-        for _ in 0..STEPS {
-            for sum in &mut sums {
-                for lane in sum {
-                    *lane = *lane * x + x;
-                }
-            }
-        }
-        sums.iter().flatten().sum()
-    }
-
-    /// GFLOP/s by `isa`, or by the widest there is where `isa` is the generic one.
-    pub fn measure(isa: Isa) -> f64 {
-        let isa = match isa {
-            Isa::Generic => Isa::available().last().copied().unwrap_or(isa),
-            isa => isa,
-        };
-        let (lanes, seconds) = match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(_) => (
-                8,
-                fastest(200, || {
-                    // SAFETY: the value proves AVX2 and FMA.
-                    black_box(unsafe { avx2() });
-                }),
-            ),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(_) => (
-                16,
-                fastest(200, || {
-                    // SAFETY: the value proves AVX-512 F.
-                    black_box(unsafe { avx512() });
-                }),
-            ),
-            _ => (
-                4,
-                fastest(200, || {
-                    black_box(generic());
-                }),
-            ),
-        };
-        (STEPS * SUMS * lanes * 2) as f64 / seconds / 1e9
-    }
-}
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let isa = match std::env::args().nth(1) {
         Some(name) => Isa::named(&name)?,
@@ -213,7 +126,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut c = vec![0f32; product.c_extent()];
         let mut scratch = Scratch::new(product.scratch_bytes());
         let packed = product.pack_b(&b);
-        let peak = peak::measure(isa);
+        let peak = kiln_kernels::peak(isa) / 1e9;
         let plain = fastest(repeats, || product.run(&a, &b, &mut c, &mut scratch));
         let mut scratch = Scratch::new(product.packed_scratch_bytes());
         let fast = fastest(repeats, || product.run_packed(&a, &packed, &mut c, &mut scratch));

@@ -8,6 +8,7 @@
 //! - [`BlockFunction`]: exp, log, tanh, sigmoid, erf, sin and cos over blocks of elements;
 //! - [`symbols`]: the table of C entry points that a linker of generated code wants;
 //! - [`Isa`]: the instruction set in use, `KILN_ISA=generic|avx2|avx512|neon` overrides it;
+//! - [`peak`]: what a core can do at most, for benches to compare with;
 //! - [`CacheSizes`]: what blocks are sized by, where that does not change a sum.
 //!
 //! Nothing here panics across the C ABI, allocates or keeps state: scratch memory is the caller's.
@@ -20,6 +21,7 @@ mod cache;
 mod contract;
 mod isa;
 mod math;
+mod peak;
 mod simd;
 mod symbols;
 
@@ -34,4 +36,5 @@ pub use isa::Neon;
 pub use isa::{Avx2, Avx512};
 pub use isa::{Isa, IsaError};
 pub use math::{BlockFunction, BlockFunctionPtr};
+pub use peak::peak;
 pub use symbols::symbols;
