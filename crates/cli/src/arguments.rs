@@ -25,6 +25,10 @@ pub struct Program {
     /// Raise (or lower) a limit that guards the compiler: statements, nodes, bytes (128GiB) or calls
     #[arg(long, value_name = "NAME=COUNT", value_parser = limit)]
     pub limit: Vec<(String, String)>,
+    /// Time ways to compute the same where estimates are close, and remember the fastest for this
+    /// machine in KILN_CACHE [default: among the user's caches]; other ways may round otherwise
+    #[arg(long)]
+    pub tune: bool,
     /// Threads; results do not depend on them [default: as many as the machine has cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -39,7 +43,7 @@ impl Program {
 
     /// What the command line binds.
     pub fn options(&self) -> Options {
-        let mut options = Options::default();
+        let mut options = Options::default().tune(self.tune);
         for (key, value) in &self.set {
             options = options.bind(key, value);
         }

@@ -9,7 +9,7 @@ use kiln_loops::Program;
 use kiln_passes::{GRAPH_PASSES, Notes, PROGRAM_PASSES, Pass, PassOptions};
 
 use crate::report::{Memory, Report, bytes};
-use crate::{Engine, Error, Options, Result, Session, Source};
+use crate::{Engine, Error, Options, Result, Session, Source, tune};
 
 /// Passes that others cannot do without.
 const NEEDED: [&str; 3] = ["autodiff", "fuse", "plan"];
@@ -124,17 +124,17 @@ pub fn stages(
 ) -> Result<Stages> {
     let begun = Instant::now();
     let elaborated = source.elaborate(options)?;
-    let mut notes = Notes::new(PassOptions {
-        precise: options.precise,
-        threads: options.threads,
-        node_limit: options.limited().nodes,
-    });
-    notes.report.push(kiln_passes::PassReport {
-        pass: "elaborate",
-        before: 0,
-        after: elaborated.graph.len(),
-        time: begun.elapsed(),
-    });
+    let time = begun.elapsed();
+    let notes = |choices| {
+        let mut notes = Notes::new(PassOptions {
+            precise: options.precise,
+            threads: options.threads,
+            node_limit: options.limited().nodes,
+            choices,
+        });
+        report(&mut notes, "elaborate", 0, elaborated.graph.len(), time);
+        notes
+    };
     for name in &options.without {
         known(name)?;
         if NEEDED.contains(&name.as_str()) {
@@ -145,8 +145,19 @@ pub fn stages(
         known(last)?;
     }
     let graph_passes = upto(GRAPH_PASSES, options, last);
-    let graph =
-        kiln_passes::run(&graph_passes, elaborated.graph.clone(), &mut notes, &mut |_, _| {})?;
+    let run = |choices| {
+        let mut notes = notes(choices);
+        let graph =
+            kiln_passes::run(&graph_passes, elaborated.graph.clone(), &mut notes, &mut |_, _| {})?;
+        Ok::<_, Error>((graph, notes))
+    };
+    let (mut graph, mut notes) = run(options.choices.clone())?;
+    if options.tune && options.engine == Engine::Jit {
+        let choices = tune::choices(&notes.decisions, options)?;
+        if !choices.is_empty() {
+            (graph, notes) = run(choices)?;
+        }
+    }
     if last.is_some_and(|l| GRAPH_PASSES.iter().any(|p| p.name == l)) {
         return Ok(Stages { elaborated, graph, program: None, notes });
     }

@@ -50,6 +50,7 @@ mod random;
 mod report;
 mod session;
 mod training;
+mod tune;
 
 pub use compile::{Executable, Stages, compile, stages};
 pub use error::{Error, Result};

@@ -1,6 +1,7 @@
 //! How to compile.
 
 use kiln_lang::Limits;
+use kiln_passes::Choices;
 
 /// What executes a graph. All give the same answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Options {
     pub(crate) engine: Engine,
     pub(crate) precise: bool,
     pub(crate) without: Vec<String>,
+    pub(crate) tune: bool,
+    pub(crate) choices: Choices,
 }
 
 impl Default for Options {
@@ -51,6 +54,8 @@ impl Default for Options {
             engine: Engine::Jit,
             precise: false,
             without: Vec::new(),
+            tune: false,
+            choices: Choices::new(),
         }
     }
 }
@@ -87,6 +92,16 @@ impl Options {
     #[must_use]
     pub fn precise(mut self, precise: bool) -> Options {
         self.precise = precise;
+        self
+    }
+
+    /// Whether ways to compute the same that are estimated to take about as long are timed, and the
+    /// fastest taken, for machine code. What was found is remembered in a file for the next time: in
+    /// the folder that the environment variable `KILN_CACHE` names, or else among the user's caches.
+    /// Other ways may round otherwise.
+    #[must_use]
+    pub fn tune(mut self, tune: bool) -> Options {
+        self.tune = tune;
         self
     }
 

@@ -33,7 +33,10 @@ pub mod winograd;
 
 pub use lower::{LowerError, lower};
 
-pub use pass::{Notes, Pass, PassError, PassOptions, PassReport, Remark, UnknownPass, run, select};
+pub use pass::{
+    Choices, Decision, Notes, Pass, PassError, PassOptions, PassReport, Remark, UnknownPass, Way,
+    run, select,
+};
 
 use kiln_graph::Graph;
 use kiln_loops::Program;

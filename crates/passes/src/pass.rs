@@ -3,6 +3,7 @@
 //! A pass takes an intermediate representation and gives back another of the same meaning. It
 //! never prints: what it has to say goes into [`Notes`].
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -28,11 +29,39 @@ pub struct PassOptions {
     pub threads: usize,
     /// The most nodes a graph may grow to.
     pub node_limit: usize,
+    /// What is decided already.
+    pub choices: Choices,
+}
+
+/// For the subject of a [`Decision`] the name of the way to take, whatever the estimates say.
+pub type Choices = BTreeMap<String, String>;
+
+/// A way to compute something.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Way {
+    /// What it is called.
+    pub name: &'static str,
+    /// About how long it takes on one core.
+    pub nanoseconds: f64,
+}
+
+/// A choice among ways to compute the same.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// What is computed; equal subjects are the same work.
+    pub subject: String,
+    /// The ways there are.
+    pub ways: Vec<Way>,
+    /// The name of the one that was taken.
+    pub chosen: &'static str,
+    /// A graph that does little else, to time the ways by.
+    pub alone: Graph,
 }
 
 impl Default for PassOptions {
     fn default() -> PassOptions {
-        PassOptions { precise: false, threads: 1, node_limit: 1_000_000 }
+        let choices = Choices::new();
+        PassOptions { precise: false, threads: 1, node_limit: 1_000_000, choices }
     }
 }
 
@@ -78,6 +107,8 @@ pub struct Notes {
     pub options: PassOptions,
     /// What was declined, in the order it was met.
     pub remarks: Vec<Remark>,
+    /// What was decided, each subject once.
+    pub decisions: Vec<Decision>,
     /// The passes that have run, in order.
     pub report: Vec<PassReport>,
     /// Wall time of all verification.
@@ -89,6 +120,25 @@ impl Notes {
     /// Nothing noted yet.
     pub fn new(options: PassOptions) -> Notes {
         Notes { options, ..Notes::default() }
+    }
+
+    /// Takes one of several ways (at least one): the one that the caller chose for this subject, or
+    /// else the one with the least estimate. `alone` makes a graph to time them by.
+    pub fn decide(
+        &mut self,
+        subject: &str,
+        ways: &[Way],
+        alone: impl FnOnce() -> Result<Graph, GraphError>,
+    ) -> Result<&'static str, PassError> {
+        let told = self.options.choices.get(subject);
+        let told = ways.iter().find(|way| told.is_some_and(|told| told == way.name));
+        let estimated = || ways.iter().min_by(|a, b| a.nanoseconds.total_cmp(&b.nanoseconds));
+        let chosen = told.or_else(estimated).map_or("", |way| way.name);
+        if self.decisions.iter().all(|d| d.subject != subject) {
+            let (subject, ways) = (subject.to_owned(), ways.to_vec());
+            self.decisions.push(Decision { subject, ways, chosen, alone: alone()? });
+        }
+        Ok(chosen)
     }
 
     /// Notes about a node of the graph the running pass was given.

@@ -7,12 +7,14 @@
 //! than the products saved; the estimate of both is in the remarks. Errors are some 1e-5 of the
 //! range of results, against 1e-6, so `precise` forbids it.
 
+use std::fmt;
+
 use kiln_graph::op::Lower;
-use kiln_graph::{Builder, Graph, Node, Var, ops, rebuild};
-use kiln_tensor::Tensor;
+use kiln_graph::{Builder, Graph, GraphError, Node, Var, ops, rebuild};
+use kiln_tensor::{DType, Tensor};
 
 use crate::fixed::fixed;
-use crate::pass::{Notes, Pass, PassError};
+use crate::pass::{Notes, Pass, PassError, Way};
 use crate::rewrite;
 
 /// See the module.
@@ -24,6 +26,10 @@ const TILE: usize = 4;
 /// Factors of a tile.
 const FACTORS: usize = 36;
 
+/// The names of both ways.
+const DIRECTLY: &str = "direct";
+const FACTORED: &str = "F(4x4, 3x3)";
+
 /// Channels on either side below which rows of the products are too short.
 const CHANNELS: usize = 16;
 /// Multiply-adds a nanosecond that a direct convolution reaches on one core, and a product of
@@ -34,7 +40,7 @@ const PRODUCT: f64 = 60.0;
 const WEIGHTS: f64 = 16.0;
 const TRANSFORM: f64 = 0.2;
 
-/// Sizes of a convolution.
+/// Sizes of a convolution; as text, what it is called among decisions.
 struct Sizes {
     images: usize,
     channels: usize,
@@ -48,6 +54,26 @@ impl Sizes {
         self.results.map(|n| n.div_ceil(TILE))
     }
 
+    /// The direct convolution, and Winograd's where rows of its products are not too short.
+    fn ways(&self) -> Vec<Way> {
+        let (direct, factored) = self.nanoseconds();
+        let mut ways = vec![Way { name: DIRECTLY, nanoseconds: direct }];
+        if self.channels.min(self.outputs) >= CHANNELS {
+            ways.push(Way { name: FACTORED, nanoseconds: factored });
+        }
+        ways
+    }
+
+    /// A convolution of these sizes between an image and a reduction, as it stands in a network.
+    fn alone(&self) -> Result<Graph, GraphError> {
+        let ([h, w], [n, c, o]) = (self.results, [self.images, self.channels, self.outputs]);
+        let b = Builder::new();
+        let (image, kernel) =
+            (b.data("image", DType::F32, &[n, c, h, w]), b.param("kernel", &[o, c, 3, 3]));
+        b.output("most", image.conv(kernel, [1, 1], [1, 1], [1, 1], 1).reduce_max(&[2, 3]));
+        b.finish()
+    }
+
     /// Nanoseconds of the direct convolution and of Winograd's, on one core.
     fn nanoseconds(&self) -> (f64, f64) {
         let [c, o] = [self.channels, self.outputs].map(|n| n as f64);
@@ -57,6 +83,13 @@ impl Sizes {
         let direct = places * 9.0 * c * o / DIRECT + weights / WEIGHTS;
         let products = FACTORS as f64 * tiles * c * o / PRODUCT + factors / WEIGHTS;
         (direct, products + TRANSFORM * FACTORS as f64 * tiles * (c + o))
+    }
+}
+
+impl fmt::Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ([h, w], [n, c, o]) = (self.results, [self.images, self.channels, self.outputs]);
+        write!(f, "3x3 convolution to {n}x{o}x{h}x{w} from {c} channels")
     }
 }
 
@@ -72,15 +105,14 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
         if !fixed[kernel.index()] || fixed[image.index()] {
             continue;
         }
-        let (direct, factored) = sizes.nanoseconds();
-        let tiles = sizes.images * sizes.tiles()[0] * sizes.tiles()[1];
-        chosen[id.index()] = factored < direct && sizes.channels.min(sizes.outputs) >= CHANNELS;
-        let choice = if chosen[id.index()] { "F(4x4, 3x3)" } else { "direct" };
-        notes.remark(
-            &graph,
-            id,
-            format!("{choice}: {tiles} tiles, about {direct:.0} ns direct, {factored:.0} ns by F(4x4, 3x3)"),
-        );
+        let (subject, ways) = (sizes.to_string(), sizes.ways());
+        let choice = notes.decide(&subject, &ways, || sizes.alone())?;
+        chosen[id.index()] = choice == FACTORED;
+        let estimates: Vec<String> =
+            ways.iter().map(|way| format!("{:.0} ns {}", way.nanoseconds, way.name)).collect();
+        let tuned = if notes.options.choices.contains_key(&subject) { " as tuned" } else { "" };
+        let reason = format!("{choice}{tuned}: {subject}, about {}", estimates.join(", "));
+        notes.remark(&graph, id, reason);
     }
     if !chosen.contains(&true) {
         return Ok(graph);
@@ -154,8 +186,6 @@ fn extended<'b>(image: Var<'b>, shape: [usize; 4], more: [usize; 2]) -> Var<'b> 
 
 #[cfg(test)]
 mod tests {
-    use kiln_tensor::DType;
-
     use super::*;
     use crate::pass::PassOptions;
     use crate::testing::{after, assert_same, count};
@@ -179,7 +209,7 @@ mod tests {
             assert!(count(&new, "pad") <= 1, "{new}");
             // The transform of the weights is rounded to f32.
             assert_same(&plain, &new, 2e-5);
-            assert!(notes.remarks[0].reason.contains("ns by F(4x4, 3x3)"));
+            assert!(notes.remarks[0].reason.contains(" ns F(4x4, 3x3)"), "{notes:?}");
         }
     }
 
@@ -194,6 +224,30 @@ mod tests {
             (b.data("x", DType::F32, &[2, 32, 16, 16]), b.data("w", DType::F32, &[48, 32, 3, 3]));
         b.output("y", x.conv(w, [1, 1], [1, 1], [1, 1], 1));
         unchanged(b.finish().expect("well-formed"));
+    }
+
+    #[test]
+    fn what_is_decided_already_is_not_estimated() {
+        let (graph, subject) =
+            (network([4, 4], [1, 1], 1), "3x3 convolution to 4x48x4x4 from 32 channels");
+        let run = |choice: &str| {
+            let choices = [(subject.to_owned(), choice.to_owned())].into();
+            let mut notes = Notes::new(PassOptions { choices, ..PassOptions::default() });
+            let new =
+                crate::run(&[&PASS], graph.clone(), &mut notes, &mut |_, _| {}).expect("succeeds");
+            (count(&new, "conv"), notes)
+        };
+        let (convolutions, notes) = run(FACTORED);
+        assert_eq!(convolutions, 0);
+        assert!(notes.remarks[0].reason.starts_with("F(4x4, 3x3) as tuned: 3x3"), "{notes:?}");
+        let [decision] = &notes.decisions[..] else { panic!("one subject") };
+        assert_eq!((&decision.subject[..], decision.chosen), (subject, FACTORED));
+        // The graph to time it by asks for the same decision.
+        let mut alone = Notes::default();
+        crate::run(&[&PASS], decision.alone.clone(), &mut alone, &mut |_, _| {}).expect("succeeds");
+        assert_eq!(alone.decisions[0].subject, subject);
+        // Unknown ways are as good as none.
+        assert_eq!([run("direct").0, run("F(9, 9)").0], [1, 1]);
     }
 
     #[test]

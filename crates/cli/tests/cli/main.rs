@@ -7,4 +7,5 @@ mod refusals;
 mod results;
 mod streams;
 mod training;
+mod tuning;
 mod tutorial;
