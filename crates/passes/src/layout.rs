@@ -86,7 +86,7 @@ fn of_tiles(graph: &Graph, id: NodeId) -> Option<Vec<usize>> {
     Some(order)
 }
 
-/// The order in which a node reads the first buffer that has an order of its own.
+/// The order in which a node reads the first buffer whose elements lie in another one than its axes.
 fn inherited(graph: &Graph, id: NodeId) -> Option<Vec<usize>> {
     let shape = &graph[id].ty.shape;
     let mut open = vec![(id, symbolic(shape))];
@@ -97,9 +97,6 @@ fn inherited(graph: &Graph, id: NodeId) -> Option<Vec<usize>> {
             return None;
         }
         if node != id && has_buffer(graph, node) {
-            if graph[node].order.is_empty() {
-                continue;
-            }
             let (_, flat) = resolve(graph, &Storage::default(), node, &index)?;
             let far: Vec<u64> = symbolic(shape)
                 .iter()
@@ -113,6 +110,9 @@ fn inherited(graph: &Graph, id: NodeId) -> Option<Vec<usize>> {
             }
             let mut order: Vec<usize> = (0..far.len()).collect();
             order.sort_by_key(|&axis| std::cmp::Reverse(far[axis]));
+            if order.is_sorted() {
+                continue;
+            }
             return Some(order);
         }
         let operands = graph.operands(node);
