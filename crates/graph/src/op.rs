@@ -4,7 +4,7 @@
 //! its gradient ([`OpDef::grad`]) and how it becomes loops ([`OpDef::lower`]). No other code names
 //! an operator, except simplification rules.
 
-use kiln_loops::{Builder as Loops, Fold, Index, Reg};
+use kiln_loops::{Builder as Loops, Fold, Index, Reg, TileMap};
 use kiln_tensor::DType;
 
 use crate::attrs::{AttrKind, Attrs};
@@ -223,8 +223,9 @@ pub struct Tiles {
     pub reads: fn(&OpView<'_>, &[Index]) -> Vec<Vec<Index>>,
     /// The elements of the result that are a tile; each is in one tile.
     pub writes: fn(&OpView<'_>, &[Index]) -> Vec<Vec<Index>>,
-    /// Their values, from those that were read.
-    pub emit: fn(&mut Loops, &[Reg]) -> Vec<Reg>,
+    /// Their values from those that were read, both a square row by row. The last axis of the space
+    /// is the channels, of which a tile has one.
+    pub map: fn(&OpView<'_>) -> TileMap,
 }
 
 /// How [`Lower::Scatter`] runs.

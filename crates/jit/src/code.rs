@@ -10,7 +10,7 @@ use cranelift_frontend::FunctionBuilderContext;
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage as Visibility, Module, ModuleReloc, default_libcall_names};
 use kiln_kernels::Isa;
-use kiln_loops::Math;
+use kiln_loops::{Math, TileMap};
 use rayon::prelude::*;
 
 use crate::emit::contract::Descriptors;
@@ -106,12 +106,14 @@ impl Code {
         let pack = import("kiln_pack_b", 5)?;
         let math = Math::ALL.iter().map(|f| import(&format!("kiln_{}", f.name()), 3));
         let math = math.collect::<Result<_, _>>()?;
+        let maps = TileMap::ALL.iter().map(|m| import(&format!("kiln_{}", m.name()), 7));
+        let maps = maps.collect::<Result<_, _>>()?;
         let data = (0..descriptors.list.len()).map(|n| {
             module.declare_data(&name(n), Visibility::Import, false, false).map_err(linking)
         });
         let data = data.collect::<Result<_, _>>()?;
         let isa = target;
-        let link = Linkage { isa, contract, contract_packed, pack, math, descriptors: data };
+        let link = Linkage { isa, contract, contract_packed, pack, math, maps, descriptors: data };
 
         let mut ids = Vec::with_capacity(sources.len());
         for (n, source) in sources.iter().enumerate() {

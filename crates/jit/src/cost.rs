@@ -10,6 +10,8 @@ const BLOCK: f64 = 0.6;
 /// Nanoseconds of a multiplication and addition in a micro-kernel, and of packing an element.
 const PRODUCT: f64 = 0.025;
 const PACK: f64 = 0.5;
+/// Nanoseconds of an addition or multiplication in a transform of tiles.
+const TRANSFORM: f64 = 0.02;
 
 /// Nanoseconds of the whole kernel on one thread.
 pub(crate) fn nanoseconds(kernel: &Kernel) -> f64 {
@@ -34,6 +36,7 @@ fn statement(stmt: &Stmt, share: f64) -> f64 {
         }
         Stmt::Block(block) => 5.0 + BLOCK * block.len as f64,
         Stmt::Contract(c) => 100.0 + PRODUCT * volume(&c.rows) * volume(&c.cols) * volume(&c.depth),
+        Stmt::Transform(t) => 10.0 + TRANSFORM * (t.map.operations() * t.len) as f64,
         Stmt::Pack(p) => 50.0 + PACK * volume(&p.cols) * volume(&p.depth),
     }
 }

@@ -6,6 +6,7 @@
 //! - [`Contraction`]: every matrix product, convolution and convolution gradient, as loops around
 //!   one register block ([`kiln_contract`], [`kiln_contract_packed`], [`kiln_pack_b`]);
 //! - [`BlockFunction`]: exp, log, tanh, sigmoid, erf, sin and cos over blocks of elements;
+//! - [`TileTransform`]: the transforms of Winograd's convolutions, for many channels at once;
 //! - [`symbols`]: the table of C entry points that a linker of generated code wants;
 //! - [`Isa`]: the instruction set in use, `KILN_ISA=generic|avx2|avx512|neon` overrides it;
 //! - [`peak`]: what a core can do at most, for benches to compare with;
@@ -24,6 +25,7 @@ mod math;
 mod peak;
 mod simd;
 mod symbols;
+mod tiles;
 
 pub use cache::CacheSizes;
 pub use contract::{
@@ -38,3 +40,4 @@ pub use isa::{Isa, IsaError};
 pub use math::{BlockFunction, BlockFunctionPtr};
 pub use peak::peak;
 pub use symbols::symbols;
+pub use tiles::{TileTransform, TileTransformPtr};

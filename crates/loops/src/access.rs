@@ -28,6 +28,7 @@ pub fn accesses(stmt: &Stmt) -> impl Iterator<Item = Access> {
             [read(a), read(b), bias, residual, result, write(c)]
         }
         Stmt::Pack(pack) => [read(pack.src.0), write(pack.dst.0), None, None, None, None],
+        Stmt::Transform(t) => [read(t.src.0), write(t.dst.0), None, None, None, None],
         Stmt::For(_) | Stmt::Let(..) | Stmt::Mut(..) | Stmt::Set(..) | Stmt::Accumulate(..) => {
             [None; 6]
         }

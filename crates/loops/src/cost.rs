@@ -90,6 +90,11 @@ impl Count {
                     }
                     size
                 }
+                Stmt::Transform(t) => {
+                    let [n, m] = t.map.sides().map(|side| (side * side * t.len) as f64);
+                    self.flops += times * (t.map.operations() * t.len) as f64;
+                    [n, m, 0.0, 0.0, 0.0, 0.0]
+                }
                 Stmt::Pack(pack) => [volume(&pack.cols) * volume(&pack.depth); MOST],
                 Stmt::Let(_, Inst::Call(..)) => {
                     self.functions += times;

@@ -192,6 +192,8 @@ pub enum Stmt {
     Contract(Box<Contract>),
     /// Brings the second operand of a contraction into the micro-kernel's order.
     Pack(Box<Pack>),
+    /// Maps a square of values to another, done by a precompiled function.
+    Transform(Box<Transform>),
 }
 
 /// `dst[i] = function(src[i])` for `i` in `0..len`, `len` consecutive f32 elements from each
@@ -303,6 +305,24 @@ pub struct Pack {
     pub cols: Vec<Dim>,
     /// As in [`Contract`].
     pub depth: Vec<Dim>,
+}
+
+/// A linear map of a square of f32 values to another, along its columns and then along its rows, for
+/// `len` channels at once that lie side by side in both. The two do not overlap.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Transform {
+    /// The map.
+    pub map: TileMap,
+    /// The first place of the square that is written, and the distances of its rows and columns.
+    pub dst: (Mem, Affine),
+    /// See there.
+    pub dst_strides: [i64; 2],
+    /// The first place of the square that is read, and the distances of its rows and columns.
+    pub src: (Mem, Affine),
+    /// See there.
+    pub src_strides: [i64; 2],
+    /// Channels.
+    pub len: usize,
 }
 
 /// Elements that `depth * cols` values take once packed: columns are padded to whole panels of 32.
@@ -437,6 +457,65 @@ names! {
         Gt = "gt",
         /// Greater or equal.
         Ge = "ge",
+    }
+}
+
+names! {
+    /// Maps of squares, of Winograd's convolutions F(4x4, 3x3) and F(2x2, 3x3) (Lavin & Gray 2015).
+    TileMap {
+        /// Elements of an image to factors: `B^T x B`, 6 x 6 to 6 x 6.
+        Image4 = "winograd_image4",
+        /// Products of factors to results: `A^T m A`, 6 x 6 to 4 x 4.
+        Result4 = "winograd_result4",
+        /// Elements of an image to factors, 4 x 4 to 4 x 4.
+        Image2 = "winograd_image2",
+        /// Products of factors to results, 4 x 4 to 2 x 2.
+        Result2 = "winograd_result2",
+    }
+}
+
+impl TileMap {
+    /// The matrix that is applied to columns and to rows, row by row.
+    pub const fn matrix(self) -> &'static [&'static [f64]] {
+        match self {
+            TileMap::Image4 => &[
+                &[4.0, 0.0, -5.0, 0.0, 1.0, 0.0],
+                &[0.0, -4.0, -4.0, 1.0, 1.0, 0.0],
+                &[0.0, 4.0, -4.0, -1.0, 1.0, 0.0],
+                &[0.0, -2.0, -1.0, 2.0, 1.0, 0.0],
+                &[0.0, 2.0, -1.0, -2.0, 1.0, 0.0],
+                &[0.0, 4.0, 0.0, -5.0, 0.0, 1.0],
+            ],
+            TileMap::Result4 => &[
+                &[1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
+                &[0.0, 1.0, -1.0, 2.0, -2.0, 0.0],
+                &[0.0, 1.0, 1.0, 4.0, 4.0, 0.0],
+                &[0.0, 1.0, -1.0, 8.0, -8.0, 1.0],
+            ],
+            TileMap::Image2 => &[
+                &[1.0, 0.0, -1.0, 0.0],
+                &[0.0, 1.0, 1.0, 0.0],
+                &[0.0, -1.0, 1.0, 0.0],
+                &[0.0, 1.0, 0.0, -1.0],
+            ],
+            TileMap::Result2 => &[&[1.0, 1.0, 1.0, 0.0], &[0.0, 1.0, -1.0, -1.0]],
+        }
+    }
+
+    /// The sides of the square it reads and of the one it writes.
+    pub const fn sides(self) -> [usize; 2] {
+        let matrix = self.matrix();
+        [matrix[0].len(), matrix.len()]
+    }
+
+    /// Additions and multiplications for each channel.
+    pub const fn operations(self) -> usize {
+        match self {
+            TileMap::Image4 => 18 * 12,
+            TileMap::Result4 => 13 * 10,
+            TileMap::Image2 => 4 * 8,
+            TileMap::Result2 => 4 * 6,
+        }
     }
 }
 

@@ -99,7 +99,7 @@ fn only_loop(kernel: &Kernel) -> Option<&For> {
     walk::each(&kernel.body, &mut |stmt| {
         plain &= match stmt {
             Stmt::For(f) => f.start.is_none() && f.kind == LoopKind::Serial,
-            Stmt::Block(_) | Stmt::Contract(_) | Stmt::Pack(_) => false,
+            Stmt::Block(_) | Stmt::Contract(_) | Stmt::Pack(_) | Stmt::Transform(_) => false,
             _ => true,
         };
     });

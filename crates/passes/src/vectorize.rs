@@ -43,7 +43,7 @@ fn run(mut program: Program, notes: &mut Notes) -> Result<Program, PassError> {
 fn holds_contraction(stmt: &Stmt) -> bool {
     match stmt {
         Stmt::For(f) => f.body.iter().any(holds_contraction),
-        Stmt::Contract(_) | Stmt::Pack(_) => true,
+        Stmt::Contract(_) | Stmt::Pack(_) | Stmt::Transform(_) => true,
         _ => false,
     }
 }
@@ -90,7 +90,7 @@ pub(crate) fn is_vector(f: &For) -> bool {
             walks = true;
         }
         Stmt::Set(dst, _) => legal &= inside.contains(dst),
-        Stmt::Block(_) | Stmt::Contract(_) | Stmt::Pack(_) => legal = false,
+        Stmt::Block(_) | Stmt::Contract(_) | Stmt::Pack(_) | Stmt::Transform(_) => legal = false,
         // Block functions stand between vector loops, never in one.
         Stmt::For(inner) => legal &= !has_block_calls(inner),
         Stmt::Let(..) | Stmt::Mut(..) | Stmt::Accumulate(..) => {}

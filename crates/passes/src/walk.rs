@@ -59,6 +59,7 @@ pub fn map_mem(body: &mut [Stmt], f: &mut impl FnMut(&mut Mem)) {
         Stmt::Block(b) => [&mut b.dst.0, &mut b.src.0].into_iter().for_each(&mut *f),
         Stmt::Contract(c) => c.places_mut().for_each(|place| f(&mut place.0)),
         Stmt::Pack(p) => [&mut p.src.0, &mut p.dst.0].into_iter().for_each(&mut *f),
+        Stmt::Transform(t) => [&mut t.src.0, &mut t.dst.0].into_iter().for_each(&mut *f),
         Stmt::For(_) | Stmt::Let(..) | Stmt::Mut(..) | Stmt::Set(..) | Stmt::Accumulate(..) => {}
     });
 }
@@ -79,7 +80,7 @@ pub fn map_uses(stmt: &mut Stmt, f: &mut impl FnMut(&mut Reg)) {
             index.dynamic.iter_mut().for_each(|d| f(&mut d.0));
             f(value);
         }
-        Stmt::For(_) | Stmt::Block(_) | Stmt::Contract(_) | Stmt::Pack(_) => {}
+        Stmt::For(_) | Stmt::Block(_) | Stmt::Contract(_) | Stmt::Pack(_) | Stmt::Transform(_) => {}
     }
 }
 
@@ -122,6 +123,7 @@ pub fn map_affine(body: &mut [Stmt], f: &mut impl FnMut(&mut Affine)) {
             }
             Stmt::Contract(c) => c.places_mut().for_each(|place| f(&mut place.1)),
             Stmt::Pack(p) => [&mut p.src.1, &mut p.dst.1].into_iter().for_each(&mut *f),
+            Stmt::Transform(t) => [&mut t.src.1, &mut t.dst.1].into_iter().for_each(&mut *f),
             Stmt::Let(..) | Stmt::Mut(..) | Stmt::Set(..) | Stmt::Accumulate(..) => {}
         }
     }
@@ -135,6 +137,7 @@ pub fn each_affine(body: &[Stmt], f: &mut impl FnMut(&Affine)) {
         Stmt::Block(b) => [&b.dst.1, &b.src.1].into_iter().for_each(&mut *f),
         Stmt::Contract(c) => c.inputs().chain([&c.c]).for_each(|place| f(&place.1)),
         Stmt::Pack(p) => [&p.src.1, &p.dst.1].into_iter().for_each(&mut *f),
+        Stmt::Transform(t) => [&t.src.1, &t.dst.1].into_iter().for_each(&mut *f),
         _ => {}
     });
 }
@@ -171,7 +174,9 @@ pub fn uses(stmt: &Stmt) -> Vec<Reg> {
         Stmt::Set(_, value) => vec![*value],
         Stmt::Accumulate(dst, _, value) => vec![*dst, *value],
         Stmt::Store(_, index, value) => index.dynamic.iter().map(|d| d.0).chain([*value]).collect(),
-        Stmt::For(_) | Stmt::Block(_) | Stmt::Contract(_) | Stmt::Pack(_) => Vec::new(),
+        Stmt::For(_) | Stmt::Block(_) | Stmt::Contract(_) | Stmt::Pack(_) | Stmt::Transform(_) => {
+            Vec::new()
+        }
     }
 }
 
@@ -217,6 +222,7 @@ pub fn work(body: &[Stmt]) -> f64 {
                 let all = c.rows.iter().chain(&c.cols).chain(&c.depth);
                 all.map(|d| d.extent as f64).product::<f64>() / 16.0
             }
+            Stmt::Transform(t) => (t.map.operations() * t.len) as f64,
             Stmt::Pack(p) => p.cols.iter().chain(&p.depth).map(|d| d.extent as f64).product(),
             _ => 1.0,
         })

@@ -1,11 +1,13 @@
-//! `winograd`: 3x3 convolutions whose weights do not change become Winograd's F(4x4, 3x3).
+//! `winograd`: 3x3 convolutions whose weights do not change become Winograd's F(4x4, 3x3) or
+//! F(2x2, 3x3).
 //!
-//! Tiles of 4 x 4 results take 36 products instead of 144 (Lavin & Gray 2015, "Fast algorithms for
-//! convolutional neural networks"): factors of the image, 36 matrix products with factors of the
-//! weights, results of the products. The factors of the weights are computed once (see
-//! [`crate::prepare`]). It pays where the transforms and the four times as many weights cost less
-//! than the products saved; the estimate of both is in the remarks. Errors are some 1e-5 of the
-//! range of results, against 1e-6, so `precise` forbids it.
+//! Tiles of 4 x 4 results take 36 products instead of 144, tiles of 2 x 2 take 16 instead of 36
+//! (Lavin & Gray 2015, "Fast algorithms for convolutional neural networks"): factors of the image,
+//! a matrix product for each factor with factors of the weights, results of the products. The
+//! factors of the weights are computed once (see [`crate::prepare`]). It pays where the transforms
+//! and the larger weights cost less than the products saved; the estimates are in the remarks.
+//! Errors of F(4x4, 3x3) are some 1e-5 of the range of results, those of F(2x2, 3x3) and of the
+//! direct convolution 1e-6 at most; `precise` forbids both.
 
 use std::fmt;
 
@@ -21,24 +23,19 @@ use crate::rewrite;
 pub static PASS: Pass<Graph> =
     Pass { name: "winograd", doc: "3x3 convolutions take fewer products, by Winograd", run };
 
-/// Results of a tile along one axis.
-const TILE: usize = 4;
-/// Factors of a tile.
-const FACTORS: usize = 36;
-
-/// The names of both ways.
-const DIRECTLY: &str = "direct";
-const FACTORED: &str = "F(4x4, 3x3)";
-
 /// Channels on either side below which rows of the products are too short.
 const CHANNELS: usize = 16;
 /// Multiply-adds a nanosecond that a direct convolution reaches on one core, and a product of
-/// factors; bytes a nanosecond at which weights come from the last cache; nanoseconds that a
-/// transform takes for each element it reads or writes.
-const DIRECT: f64 = 70.0;
-const PRODUCT: f64 = 60.0;
-const WEIGHTS: f64 = 16.0;
-const TRANSFORM: f64 = 0.2;
+/// factors; bytes a nanosecond at which weights come from the last cache, which that many rows hide;
+/// nanoseconds that a transform takes for each factor.
+const DIRECT: f64 = 84.0;
+const PRODUCT: f64 = 80.0;
+const WEIGHTS: f64 = 34.0;
+const ROWS: f64 = 16.0;
+const TRANSFORM: f64 = 0.06;
+/// The names of the ways, and the tiles of Winograd's.
+const DIRECT_WAY: &str = "direct";
+const TILED_WAYS: [(&str, usize); 2] = [("F(2x2, 3x3)", 2), ("F(4x4, 3x3)", 4)];
 
 /// Sizes of a convolution; as text, what it is called among decisions.
 struct Sizes {
@@ -50,16 +47,23 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn tiles(&self) -> [usize; 2] {
-        self.results.map(|n| n.div_ceil(TILE))
+    fn tiles(&self, tile: usize) -> usize {
+        self.results.iter().map(|n| n.div_ceil(tile)).product::<usize>() * self.images
+    }
+
+    /// Nanoseconds on one core of `products` matrix products with so many rows.
+    fn products(&self, products: usize, rows: usize, rate: f64) -> f64 {
+        let weights = (products * self.channels * self.outputs) as f64;
+        let rows = rows as f64;
+        weights * rows / rate + 4.0 * weights / WEIGHTS * (ROWS / rows).min(1.0)
     }
 
     /// The direct convolution, and Winograd's where rows of its products are not too short.
     fn ways(&self) -> Vec<Way> {
-        let (direct, factored) = self.nanoseconds();
-        let mut ways = vec![Way { name: DIRECTLY, nanoseconds: direct }];
+        let mut ways = vec![Way { name: DIRECT_WAY, nanoseconds: self.direct() }];
         if self.channels.min(self.outputs) >= CHANNELS {
-            ways.push(Way { name: FACTORED, nanoseconds: factored });
+            let tiled = |(name, tile)| Way { name, nanoseconds: self.by_tiles(tile) };
+            ways.extend(TILED_WAYS.map(tiled));
         }
         ways
     }
@@ -74,15 +78,16 @@ impl Sizes {
         b.finish()
     }
 
-    /// Nanoseconds of the direct convolution and of Winograd's, on one core.
-    fn nanoseconds(&self) -> (f64, f64) {
-        let [c, o] = [self.channels, self.outputs].map(|n| n as f64);
-        let places = (self.images * self.results[0] * self.results[1]) as f64;
-        let tiles = (self.images * self.tiles()[0] * self.tiles()[1]) as f64;
-        let (weights, factors) = (4.0 * 9.0 * c * o, 4.0 * FACTORS as f64 * c * o);
-        let direct = places * 9.0 * c * o / DIRECT + weights / WEIGHTS;
-        let products = FACTORS as f64 * tiles * c * o / PRODUCT + factors / WEIGHTS;
-        (direct, products + TRANSFORM * FACTORS as f64 * tiles * (c + o))
+    /// Nanoseconds of the direct convolution, on one core.
+    fn direct(&self) -> f64 {
+        self.products(9, self.images * self.results[0] * self.results[1], DIRECT)
+    }
+
+    /// Nanoseconds by tiles of `tile` x `tile` results.
+    fn by_tiles(&self, tile: usize) -> f64 {
+        let (tiles, factors) = (self.tiles(tile), (tile + 2) * (tile + 2));
+        let transformed = factors * tiles * (self.channels + self.outputs);
+        self.products(factors, tiles, PRODUCT) + TRANSFORM * transformed as f64
     }
 }
 
@@ -98,7 +103,7 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
         return Ok(graph);
     }
     let fixed = fixed(&graph);
-    let mut chosen = vec![false; graph.len()];
+    let mut chosen = vec![None; graph.len()];
     for id in graph.ids().filter(|&id| graph[id].op == &ops::CONV) {
         let [image, kernel] = graph.operands(id)[..] else { continue };
         let Some(sizes) = sizes(&graph[id], &graph[image], &graph[kernel]) else { continue };
@@ -107,20 +112,20 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
         }
         let (subject, ways) = (sizes.to_string(), sizes.ways());
         let choice = notes.decide(&subject, &ways, || sizes.alone())?;
-        chosen[id.index()] = choice == FACTORED;
+        chosen[id.index()] = TILED_WAYS.iter().find(|way| way.0 == choice).map(|way| way.1);
         let estimates: Vec<String> =
             ways.iter().map(|way| format!("{:.0} ns {}", way.nanoseconds, way.name)).collect();
         let tuned = if notes.options.choices.contains_key(&subject) { " as tuned" } else { "" };
         let reason = format!("{choice}{tuned}: {subject}, about {}", estimates.join(", "));
         notes.remark(&graph, id, reason);
     }
-    if !chosen.contains(&true) {
+    if chosen.iter().all(Option::is_none) {
         return Ok(graph);
     }
     let rebuilt = rebuild(&graph, |b, id, node, x| {
         let [image, kernel] = x else { return None };
-        let chosen = chosen[id.index()] && matches!(node.op.lower, Lower::Contract(_));
-        chosen.then(|| convolution(b, *image, *kernel, &node.ty.shape))
+        let tile = chosen[id.index()].filter(|_| matches!(node.op.lower, Lower::Contract(_)))?;
+        Some(convolution(b, *image, *kernel, &node.ty.shape, tile))
     })?;
     Ok(kiln_graph::sweep(rebuilt))
 }
@@ -138,20 +143,26 @@ fn sizes(node: &Node, image: &Node, kernel: &Node) -> Option<Sizes> {
     })
 }
 
-/// The convolution of `[N, 1, C, H, W]` with `[1, O, C, 3, 3]`, of shape `y`.
-fn convolution<'b>(b: &'b Builder, image: Var<'b>, kernel: Var<'b>, y: &[usize]) -> Var<'b> {
+/// The convolution of `[N, 1, C, H, W]` with `[1, O, C, 3, 3]`, of shape `y`, by tiles.
+fn convolution<'b>(
+    b: &'b Builder,
+    image: Var<'b>,
+    kernel: Var<'b>,
+    y: &[usize],
+    tile: usize,
+) -> Var<'b> {
     let shape = image.shape();
     let (n, c, o) = (shape[0], shape[2], y[2]);
-    let [th, tw] = [y[3], y[4]].map(|n| n.div_ceil(TILE));
-    let more = [TILE * th + 2 - shape[3], TILE * tw + 2 - shape[4]];
-    let image = extended(image, [n, c, shape[3], shape[4]], more).winograd_image();
+    let [th, tw] = [y[3], y[4]].map(|n| n.div_ceil(tile));
+    let more = [tile * th + 2 - shape[3], tile * tw + 2 - shape[4]];
+    let image = extended(image, [n, c, shape[3], shape[4]], more).winograd_image(tile);
 
     // Row (o, c) of the weights times the transposed transform is row (o, c) of their factors.
-    let transform =
-        b.constant(Tensor::f32(&[9, FACTORS], ops::winograd_weights()).expect("as many"));
-    let factors = kernel.reshape(&[o * c, 9]).matmul(transform);
-    let factors = factors.reshape(&[o, c, FACTORS]).transpose(&[2, 1, 0]);
-    let result = image.dot(factors).winograd_result([n, th, tw]);
+    let factors = (tile + 2) * (tile + 2);
+    let transform = Tensor::f32(&[9, factors], ops::winograd_weights(tile)).expect("as many");
+    let weights = kernel.reshape(&[o * c, 9]).matmul(b.constant(transform));
+    let weights = weights.reshape(&[o, c, factors]).transpose(&[2, 1, 0]);
+    let result = image.dot(weights).winograd_result(tile, [n, th, tw]);
     result.slice(&[0; 4], &[n, o, y[3], y[4]], &[1; 4]).reshape(y)
 }
 
@@ -218,7 +229,7 @@ mod tests {
         let unchanged =
             |graph: Graph| assert_eq!(after(&PASS, graph.clone()).0.to_string(), graph.to_string());
         unchanged(network([16, 16], [1, 1], 2));
-        unchanged(network([4, 4], [1, 1], 1));
+        unchanged(network([2, 2], [1, 1], 1));
         let b = Builder::new();
         let (x, w) =
             (b.data("x", DType::F32, &[2, 32, 16, 16]), b.data("w", DType::F32, &[48, 32, 3, 3]));
@@ -227,9 +238,21 @@ mod tests {
     }
 
     #[test]
+    fn small_images_have_small_tiles() {
+        for (size, pad) in [([4, 4], [1, 1]), ([8, 6], [0, 1]), ([6, 6], [1, 1])] {
+            let plain = network(size, pad, 1);
+            let (new, notes) = after(&PASS, plain.clone());
+            assert_eq!([count(&new, "conv"), count(&new, "winograd_image")], [0, 1], "{new}");
+            assert!(new.to_string().contains("tile=2"), "{new}");
+            assert_same(&plain, &new, 2e-6);
+            assert!(notes.remarks[0].reason.starts_with("F(2x2, 3x3)"));
+        }
+    }
+
+    #[test]
     fn what_is_decided_already_is_not_estimated() {
         let (graph, subject) =
-            (network([4, 4], [1, 1], 1), "3x3 convolution to 4x48x4x4 from 32 channels");
+            (network([2, 2], [1, 1], 1), "3x3 convolution to 4x48x2x2 from 32 channels");
         let run = |choice: &str| {
             let choices = [(subject.to_owned(), choice.to_owned())].into();
             let mut notes = Notes::new(PassOptions { choices, ..PassOptions::default() });
@@ -237,11 +260,11 @@ mod tests {
                 crate::run(&[&PASS], graph.clone(), &mut notes, &mut |_, _| {}).expect("succeeds");
             (count(&new, "conv"), notes)
         };
-        let (convolutions, notes) = run(FACTORED);
+        let (convolutions, notes) = run("F(4x4, 3x3)");
         assert_eq!(convolutions, 0);
         assert!(notes.remarks[0].reason.starts_with("F(4x4, 3x3) as tuned: 3x3"), "{notes:?}");
         let [decision] = &notes.decisions[..] else { panic!("one subject") };
-        assert_eq!((&decision.subject[..], decision.chosen), (subject, FACTORED));
+        assert_eq!((&decision.subject[..], decision.chosen), (subject, "F(4x4, 3x3)"));
         // The graph to time it by asks for the same decision.
         let mut alone = Notes::default();
         crate::run(&[&PASS], decision.alone.clone(), &mut alone, &mut |_, _| {}).expect("succeeds");

@@ -1,28 +1,54 @@
-//! What the operators of Winograd's convolution share: F(4x4, 3x3) of Lavin & Gray 2015, "Fast
-//! algorithms for convolutional neural networks".
+//! What the operators of Winograd's convolution share: F(4x4, 3x3) and F(2x2, 3x3) of Lavin & Gray
+//! 2015, "Fast algorithms for convolutional neural networks".
 //!
-//! Four results of a convolution with three taps take six products instead of twelve:
-//! `y = A^T ((G w) * (B^T x))` for six elements `x`; in two dimensions along both.
+//! Four results of a convolution with three taps take six products instead of twelve, two take four
+//! instead of six: `y = A^T ((G w) * (B^T x))` for the elements `x` that a tile of results depends
+//! on; in two dimensions along both.
 
-use kiln_loops::{Binary, Builder as Loops, Index, Reg};
+use kiln_loops::{Index, TileMap};
+
+use super::rules;
+use crate::attrs::{AttrKind, Attrs};
+use crate::op::AttrDef;
+
+/// The taps of a convolution along one axis.
+pub const TAPS: usize = 3;
 
 /// Results of a tile along one axis.
-pub const TILE: usize = 4;
-/// Elements of the image that a tile of results depends on, along one axis.
-pub const WINDOW: usize = 6;
+pub const TILE: AttrDef =
+    AttrDef { name: "tile", kind: AttrKind::Int, doc: "results of a tile along one axis: 2 or 4" };
 
-/// Six elements of the image to six factors.
-pub const B: [[f64; WINDOW]; WINDOW] = [
-    [4.0, 0.0, -5.0, 0.0, 1.0, 0.0],
-    [0.0, -4.0, -4.0, 1.0, 1.0, 0.0],
-    [0.0, 4.0, -4.0, -1.0, 1.0, 0.0],
-    [0.0, -2.0, -1.0, 2.0, 1.0, 0.0],
-    [0.0, 2.0, -1.0, -2.0, 1.0, 0.0],
-    [0.0, 4.0, 0.0, -5.0, 0.0, 1.0],
-];
+/// The tile of attributes.
+pub fn tile_of(attrs: &Attrs) -> Result<usize, String> {
+    match attrs.int("tile") {
+        2 => Ok(2),
+        4 => Ok(4),
+        other => Err(format!("`tile` is 2 or 4, not {other}")),
+    }
+}
 
-/// Three taps to six factors.
-pub const G: [[f64; 3]; WINDOW] = [
+/// The tile of a well-formed node.
+pub fn tile(attrs: &Attrs) -> usize {
+    tile_of(attrs).expect("checked by `infer`")
+}
+
+/// Elements of the image that a tile depends on, along one axis: its factors.
+pub const fn window(tile: usize) -> usize {
+    tile + TAPS - 1
+}
+
+/// From elements of the image to factors.
+pub fn image_map(tile: usize) -> TileMap {
+    if tile == 2 { TileMap::Image2 } else { TileMap::Image4 }
+}
+
+/// From products to results.
+pub fn result_map(tile: usize) -> TileMap {
+    if tile == 2 { TileMap::Result2 } else { TileMap::Result4 }
+}
+
+/// Three taps to factors, for tiles of four and of two results.
+const G4: [[f64; TAPS]; 6] = [
     [1.0 / 4.0, 0.0, 0.0],
     [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
     [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
@@ -30,27 +56,26 @@ pub const G: [[f64; 3]; WINDOW] = [
     [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
     [0.0, 0.0, 1.0],
 ];
-
-/// Six products to four results.
-pub const A: [[f64; WINDOW]; TILE] = [
-    [1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
-    [0.0, 1.0, -1.0, 2.0, -2.0, 0.0],
-    [0.0, 1.0, 1.0, 4.0, 4.0, 0.0],
-    [0.0, 1.0, -1.0, 8.0, -8.0, 1.0],
-];
+const G2: [[f64; TAPS]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
 
 /// For rows and columns at once: row `i * N + j` is the product of rows `i` and `j`, so that a
 /// matrix of what is transformed, written as one row, is multiplied by its transpose.
-pub fn both<const M: usize, const N: usize>(matrix: &[[f64; N]; M]) -> Vec<Vec<f64>> {
-    let pairs = (0..M * M).map(|at| (&matrix[at / M], &matrix[at % M]));
+pub fn both(matrix: &[&[f64]]) -> Vec<Vec<f64>> {
+    let pairs = matrix.iter().flat_map(|a| matrix.iter().map(move |b| (a, b)));
     pairs.map(|(a, b)| a.iter().flat_map(|x| b.iter().map(move |y| x * y)).collect()).collect()
 }
 
-/// The transform of weights: nine taps, times this matrix [9, 36], are their 36 factors. Computed
+/// The transform of weights: nine taps, times this matrix of nine rows, are their factors. Computed
 /// in f64 and rounded once.
-pub fn weights() -> Vec<f32> {
-    let rows = both(&G);
-    (0..9).flat_map(|tap| rows.iter().map(move |row| row[tap] as f32).collect::<Vec<_>>()).collect()
+pub fn weights(tile: usize) -> Vec<f32> {
+    let matrix: Vec<&[f64]> = if tile == 2 {
+        G2.iter().map(|r| &r[..]).collect()
+    } else {
+        G4.iter().map(|r| &r[..]).collect()
+    };
+    let rows = both(&matrix);
+    let tap = |tap: usize| rows.iter().map(move |row| row[tap] as f32);
+    (0..TAPS * TAPS).flat_map(tap).collect()
 }
 
 /// `matrix` with its rows one after the other, as f32.
@@ -59,69 +84,15 @@ pub fn flat(matrix: &[Vec<f64>]) -> Vec<f32> {
 }
 
 /// The number of a tile from its image, row and column, given the tiles of an image.
-pub fn tile(point: &[Index], [rows, columns]: [usize; 2]) -> Index {
+pub fn number(point: &[Index], [rows, columns]: [usize; 2]) -> Index {
     let row = point[0].times(rows as i64).plus(&point[1]);
     row.times(columns as i64).plus(&point[2])
 }
 
-/// Applies a transform of `N` values to `M` along the columns, then along the rows, of a square.
-pub fn square<const N: usize, const M: usize>(
-    b: &mut Loops,
-    x: &[Reg],
-    transform: impl Fn(&mut Loops, [Reg; N]) -> [Reg; M],
-) -> Vec<Reg> {
-    // By column: M values of each.
-    let columns: Vec<[Reg; M]> =
-        (0..N).map(|j| transform(b, std::array::from_fn(|i| x[i * N + j]))).collect();
-    (0..M).flat_map(|i| transform(b, std::array::from_fn(|j| columns[j][i]))).collect()
-}
-
-/// The factors of six elements: [`B`].
-pub fn factors(b: &mut Loops, x: [Reg; WINDOW]) -> [Reg; WINDOW] {
-    let [x0, x1, x2, x3, x4, x5] = x;
-    let (four, five) = (b.f32(4.0), b.f32(5.0));
-    let mul = |b: &mut Loops, x, y| b.binary(Binary::Mul, x, y);
-    let add = |b: &mut Loops, x, y| b.binary(Binary::Add, x, y);
-    let sub = |b: &mut Loops, x, y| b.binary(Binary::Sub, x, y);
-    let outer = |b: &mut Loops, first, second, third| {
-        let (first, second) = (mul(b, four, first), mul(b, five, second));
-        let rest = sub(b, first, second);
-        add(b, rest, third)
-    };
-    let minus_four = |b: &mut Loops, x, y| {
-        let y = mul(b, four, y);
-        sub(b, x, y)
-    };
-    let (even, odd) = (minus_four(b, x4, x2), minus_four(b, x3, x1));
-    let (near, far) = (sub(b, x4, x2), sub(b, x3, x1));
-    let far = add(b, far, far);
-    [
-        outer(b, x0, x2, x4),
-        add(b, even, odd),
-        sub(b, even, odd),
-        add(b, near, far),
-        sub(b, near, far),
-        outer(b, x1, x3, x5),
-    ]
-}
-
-/// The results of six products: [`A`].
-pub fn results(b: &mut Loops, m: [Reg; WINDOW]) -> [Reg; TILE] {
-    let (two, four, eight) = (b.f32(2.0), b.f32(4.0), b.f32(8.0));
-    let mul = |b: &mut Loops, x, y| b.binary(Binary::Mul, x, y);
-    let add = |b: &mut Loops, x, y| b.binary(Binary::Add, x, y);
-    let sub = |b: &mut Loops, x, y| b.binary(Binary::Sub, x, y);
-    let (s1, d1) = (add(b, m[1], m[2]), sub(b, m[1], m[2]));
-    let (s2, d2) = (add(b, m[3], m[4]), sub(b, m[3], m[4]));
-    let y0 = add(b, m[0], s1);
-    let y0 = add(b, y0, s2);
-    let far = mul(b, two, d2);
-    let y1 = add(b, d1, far);
-    let far = mul(b, four, s2);
-    let y2 = add(b, s1, far);
-    let far = mul(b, eight, d2);
-    let y3 = add(b, d1, far);
-    [y0, y1, y2, add(b, y3, m[5])]
+/// A size of `N`, `TH` and `TW` of a well-formed node.
+pub fn tiles(attrs: &Attrs) -> [usize; 3] {
+    let tiles = rules::known(attrs, "tiles");
+    [tiles[0], tiles[1], tiles[2]]
 }
 
 #[cfg(test)]
@@ -132,9 +103,14 @@ mod tests {
     fn the_matrices_compute_a_convolution() {
         let (x, w) = ([0.5, -1.0, 2.0, 3.0, -0.25, 1.5], [1.0, -2.0, 0.75]);
         let dot = |row: &[f64], x: &[f64]| row.iter().zip(x).map(|(a, b)| a * b).sum::<f64>();
-        let products: Vec<f64> = B.iter().zip(&G).map(|(b, g)| dot(b, &x) * dot(g, &w)).collect();
-        for (i, row) in A.iter().enumerate() {
-            assert!((dot(row, &products) - dot(&w, &x[i..i + 3])).abs() < 1e-12);
-        }
+        let check = |tile: usize, g: &[[f64; TAPS]]| {
+            let factors = image_map(tile).matrix().iter().zip(g);
+            let products: Vec<f64> = factors.map(|(b, g)| dot(b, &x) * dot(g, &w)).collect();
+            for (i, row) in result_map(tile).matrix().iter().enumerate() {
+                assert!((dot(row, &products) - dot(&w, &x[i..i + TAPS])).abs() < 1e-12);
+            }
+        };
+        check(4, &G4);
+        check(2, &G2);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::types::I64;
 use kiln_kernels::{Contraction, ContractionError, Isa, Tables};
-use kiln_loops::{Block, Contract, Dim, Kernel, Pack, Scalar, Stmt};
+use kiln_loops::{Block, Contract, Dim, Kernel, Pack, Scalar, Stmt, Transform};
 use rayon::prelude::*;
 
 use super::{Emitter, ScratchLayout};
@@ -243,6 +243,15 @@ impl Emitter<'_, '_> {
         let address = self.data(self.link.descriptors[position]);
         let (part, parts) = (self.b.ins().iconst(I64, 0), self.b.ins().iconst(I64, 1));
         self.call(self.link.pack, &[address, src, dst, part, parts]);
+    }
+
+    pub(super) fn transform(&mut self, t: &Transform) {
+        let dst = self.pointer(t.dst.0, &t.dst.1, 0);
+        let src = self.pointer(t.src.0, &t.src.1, 0);
+        let [a, b] = t.dst_strides.map(|stride| self.b.ins().iconst(I64, stride));
+        let [c, d] = t.src_strides.map(|stride| self.b.ins().iconst(I64, stride));
+        let len = self.b.ins().iconst(I64, t.len as i64);
+        self.call(self.link.maps[t.map as usize], &[dst, src, a, b, c, d, len]);
     }
 
     pub(super) fn block(&mut self, block: &Block) {

@@ -42,6 +42,7 @@ impl Changes {
                 Stmt::Block(block) => drop(self.written.insert(block.dst.0)),
                 Stmt::Contract(contract) => drop(self.written.insert(contract.c.0)),
                 Stmt::Pack(pack) => drop(self.written.insert(pack.dst.0)),
+                Stmt::Transform(t) => drop(self.written.insert(t.dst.0)),
             }
         }
     }
@@ -80,7 +81,7 @@ pub(super) fn reads(body: &[Stmt], found: &mut Vec<Reg>) {
                 dynamic(index, found);
                 found.push(*value);
             }
-            Stmt::Block(_) | Stmt::Contract(_) | Stmt::Pack(_) => {}
+            Stmt::Block(_) | Stmt::Contract(_) | Stmt::Pack(_) | Stmt::Transform(_) => {}
         }
     }
 }
@@ -117,7 +118,7 @@ fn weight(body: &[Stmt]) -> usize {
                 let once = weight(&inner.body);
                 if is_short(inner, once) { once * turns(inner) } else { once.saturating_add(2) }
             }
-            Stmt::Contract(_) | Stmt::Pack(_) | Stmt::Block(_) => STATEMENTS,
+            Stmt::Contract(_) | Stmt::Pack(_) | Stmt::Block(_) | Stmt::Transform(_) => STATEMENTS,
             _ => 1,
         })
         .fold(0usize, usize::saturating_add)

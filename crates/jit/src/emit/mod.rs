@@ -37,6 +37,8 @@ pub(crate) struct Linkage {
     pub pack: FuncId,
     /// In the order of [`Math::ALL`].
     pub math: Vec<FuncId>,
+    /// In the order of [`kiln_loops::TileMap::ALL`].
+    pub maps: Vec<FuncId>,
     /// In the order of the descriptors.
     pub descriptors: Vec<DataId>,
 }
@@ -268,6 +270,7 @@ impl Emitter<'_, '_> {
             Stmt::Block(block) => self.block(block),
             Stmt::Contract(contract) => self.contract(contract),
             Stmt::Pack(pack) => self.pack(pack),
+            Stmt::Transform(transform) => self.transform(transform),
         }
     }
 

@@ -173,6 +173,7 @@ impl Parser<'_> {
             "block" => self.block(),
             "contract" => self.contract(),
             "pack" => self.pack(),
+            "transform" => self.transform(),
             _ => self.expected("a statement or `}`"),
         }
     }
@@ -426,6 +427,35 @@ impl Parser<'_> {
         let src = self.operand()?;
         let (cols, depth) = (self.dims("cols")?, self.dims("depth")?);
         Ok(Stmt::Pack(Box::new(Pack { src, dst, cols, depth })))
+    }
+
+    fn transform(&mut self) -> Result<Stmt> {
+        self.advance()?;
+        let dst = self.operand()?;
+        let dst_strides = self.strides()?;
+        self.mark("=")?;
+        let Token::Word(name) = self.token else {
+            return self.expected("a map");
+        };
+        let Some(map) = TileMap::from_name(name) else {
+            return self.expected("a map");
+        };
+        self.advance()?;
+        let src = self.operand()?;
+        let src_strides = self.strides()?;
+        self.word("len")?;
+        let len = self.size()?;
+        Ok(Stmt::Transform(Box::new(Transform { map, dst, dst_strides, src, src_strides, len })))
+    }
+
+    fn strides(&mut self) -> Result<[i64; 2]> {
+        self.word("strides")?;
+        self.mark("(")?;
+        let row = self.signed()?;
+        self.mark(",")?;
+        let column = self.signed()?;
+        self.mark(")")?;
+        Ok([row, column])
     }
 
     fn dims(&mut self, word: &str) -> Result<Vec<Dim>> {

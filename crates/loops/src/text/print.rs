@@ -169,6 +169,15 @@ impl Display for Block {
     }
 }
 
+impl Display for Transform {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (dst, src, name) = (&self.dst, &self.src, self.map.name());
+        let ([a, b], [c, d]) = (self.dst_strides, self.src_strides);
+        write!(f, "transform {}[{}] strides({a}, {b}) = ", dst.0, dst.1)?;
+        write!(f, "{name} {}[{}] strides({c}, {d}) len {}", src.0, src.1, self.len)
+    }
+}
+
 impl Display for Contract {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (a, b, c) = (&self.a, &self.b, &self.c);
@@ -217,6 +226,7 @@ impl Display for Stmt {
             Stmt::Block(block) => write!(f, "{block}"),
             Stmt::Contract(contract) => write!(f, "{contract}"),
             Stmt::Pack(pack) => write!(f, "{pack}"),
+            Stmt::Transform(transform) => write!(f, "{transform}"),
         }
     }
 }

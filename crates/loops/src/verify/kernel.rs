@@ -190,6 +190,7 @@ impl<'p> Verifier<'p> {
             Stmt::Block(block) => self.block(block, stmt),
             Stmt::Contract(contract) => self.contract(contract, stmt),
             Stmt::Pack(pack) => self.pack(pack, stmt),
+            Stmt::Transform(transform) => self.transform(transform, stmt),
         }
     }
 

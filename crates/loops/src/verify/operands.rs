@@ -168,6 +168,36 @@ impl<'p> Verifier<'p> {
     }
 }
 
+impl<'p> Verifier<'p> {
+    pub(super) fn transform(&mut self, t: &Transform, stmt: &'p Stmt) -> Checked<()> {
+        let (mut dst, mut src) = (self.operand(&t.dst)?, self.operand(&t.src)?);
+        if t.dst.0 == t.src.0 {
+            return here("the source's memory is also the destination's");
+        }
+        if t.len > MAX_EXTENT {
+            return here("the channels are too many");
+        }
+        if t.len == 0 {
+            return Ok(());
+        }
+        let first = self.counters.free(1);
+        let [read, written] = t.map.sides();
+        let mut add = |at: &mut Linear, strides: [i64; 2], side: usize| {
+            for stride in strides {
+                at.add(self.counters.free(side), stride.into());
+            }
+            at.add(self.counters.free(t.len), 1);
+        };
+        add(&mut dst, t.dst_strides, written);
+        add(&mut src, t.src_strides, read);
+        if !race::injective(&self.counters, first, &dst) {
+            return here("the elements written may meet");
+        }
+        self.access(t.src.0, false, src, stmt)?;
+        self.access(t.dst.0, true, dst, stmt)
+    }
+}
+
 /// Adds the strides of a contraction's second operand.
 fn source(b: &mut Linear, cols: &[Dim], col_slots: &[Slot], depth: &[Dim], depth_slots: &[Slot]) {
     for (dim, &slot) in cols.iter().zip(col_slots) {

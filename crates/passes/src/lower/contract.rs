@@ -647,7 +647,7 @@ pub(crate) fn index_at(
 }
 
 /// Whether `id` is `anchor` up to views.
-fn is_copy(graph: &Graph, mut id: NodeId, anchor: NodeId) -> bool {
+pub(super) fn is_copy(graph: &Graph, mut id: NodeId, anchor: NodeId) -> bool {
     while id != anchor {
         if !matches!(graph[id].op.lower, Lower::Reshape | Lower::View(_)) {
             return false;

@@ -4,11 +4,13 @@ use std::collections::HashSet;
 
 use kiln_graph::op::Lower;
 use kiln_graph::{Graph, NodeId};
-use kiln_loops::Kernel;
+use kiln_loops::{Affine, Index, Kernel, Stmt, Transform, Var};
+use kiln_tensor::DType;
 
+use super::contract::is_copy;
 use super::pull::Emit;
-use super::{Lowering, emit_roots, finish};
-use crate::views::{has_buffer, reshape_index};
+use super::{Lowering, emit_roots, finish, symbolic};
+use crate::views::{has_buffer, reshape_index, resolve};
 
 /// The operator of this class that `roots` are the epilogue of.
 pub(crate) fn anchor(graph: &Graph, roots: &[NodeId]) -> Option<NodeId> {
@@ -25,24 +27,68 @@ pub(crate) fn anchor(graph: &Graph, roots: &[NodeId]) -> Option<NodeId> {
 }
 
 impl Lowering<'_> {
-    /// Loops over the tiles; each is computed at once and its elements stored, with their epilogue.
+    /// Loops over the tiles; the channels of each are computed at once, and stored with their epilogue.
     pub(super) fn tiles(&mut self, anchor: NodeId, roots: &[NodeId]) -> Kernel {
         let graph = self.graph;
         let Lower::Tiles(tiles) = graph[anchor].op.lower else { unreachable!("called for tiles") };
         let domain = graph.with_view(anchor, |v| (tiles.domain)(v));
-        let mut emit = Emit::new(graph, &self.buffers, &self.storage);
-        let all: Vec<usize> = (0..domain.len()).collect();
-        let (point, opened) = emit.open_nest(&domain, &all);
+        let map = graph.with_view(anchor, |v| (tiles.map)(v));
+        let [side, written] = map.sides();
         let operand = graph.operands(anchor)[0];
-        let reads = graph.with_view(anchor, |v| (tiles.reads)(v, &point));
-        let x: Vec<_> = reads.iter().map(|index| emit.pull(operand, index)).collect();
-        let y = (tiles.emit)(&mut emit.loops, &x);
-        let writes = graph.with_view(anchor, |v| (tiles.writes)(v, &point));
-        for (index, value) in writes.iter().zip(y) {
-            emit.known.insert(anchor, value);
-            let (from, to) = (&graph[anchor].ty.shape, &graph[roots[0]].ty.shape);
-            let index = reshape_index(from, to, index).expect("an epilogue keeps axes");
-            emit_roots(&mut emit, roots, &index);
+        let (from, to) = (&graph[anchor].ty.shape, &graph[roots[0]].ty.shape);
+        // The places of a tile in the operand and in the first root, and where those lie.
+        let reads = |point: &[Index]| -> Vec<(NodeId, Index)> {
+            let indices = graph.with_view(anchor, |v| (tiles.reads)(v, point));
+            let place = |i: &Vec<Index>| resolve(graph, &self.storage, operand, i);
+            indices.iter().map(|i| place(i).expect("the fuser stored what tiles read")).collect()
+        };
+        let writes = |point: &[Index]| -> Vec<Vec<Index>> {
+            let indices = graph.with_view(anchor, |v| (tiles.writes)(v, point));
+            let index = |i: &Vec<Index>| reshape_index(from, to, i);
+            indices.iter().map(|i| index(i).expect("an epilogue keeps axes")).collect()
+        };
+        let lies = |index: &Vec<Index>| self.storage.at(graph, roots[0], index);
+        let direct = roots.len() == 1 && is_copy(graph, roots[0], anchor);
+
+        // Channels that lie side by side are computed by one statement.
+        let (channel, vars) = (domain.len() - 1, symbolic(&domain));
+        let stride = |i: &Index| i.affine.coefficient(Var(channel as u32));
+        let beside =
+            stride(&reads(&vars)[0].1) == 1 && (!direct || stride(&lies(&writes(&vars)[0]).1) == 1);
+        let len = if beside { domain[channel] } else { 1 };
+
+        let mut emit = Emit::new(graph, &self.buffers, &self.storage);
+        let outer: Vec<usize> = (0..domain.len() - usize::from(beside)).collect();
+        let (mut point, opened) = emit.open_nest(&domain, &outer);
+        // Rows and columns of a square are places whose indices differ by constants.
+        let strides = |place: &dyn Fn(usize) -> Index, side: usize| -> [i64; 2] {
+            [side, 1].map(|next| place(next).affine.constant - place(0).affine.constant)
+        };
+        let from = reads(&point);
+        let src = (emit.mem(from[0].0), from[0].1.affine.clone());
+        let src_strides = strides(&|at| from[at].1.clone(), side);
+        let (dst, dst_strides) = if direct {
+            let to: Vec<_> = writes(&point).iter().map(lies).collect();
+            let first = (emit.mem(to[0].0), to[0].1.affine.clone());
+            (first, strides(&|at| to[at].1.clone(), written))
+        } else {
+            let tile = emit.loops.local(DType::F32, written * written * len);
+            ((tile, Affine::default()), [(written * len) as i64, len as i64])
+        };
+        let tile = dst.0;
+        let transform = Transform { map, dst, dst_strides, src, src_strides, len };
+        emit.loops.push(Stmt::Transform(Box::new(transform)));
+        if !direct {
+            let (at, opened) = emit.open_nest(&[len], &[0]);
+            if beside {
+                point[channel] = at[0].clone();
+            }
+            for (k, index) in writes(&point).iter().enumerate() {
+                let value = emit.loops.load(tile, at[0].offset((k * len) as i64));
+                emit.known.insert(anchor, value);
+                emit_roots(&mut emit, roots, index);
+            }
+            emit.close_nest(opened);
         }
         emit.close_nest(opened);
         finish(emit, graph, roots)
