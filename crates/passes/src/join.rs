@@ -53,12 +53,17 @@ fn run(mut program: Program, _: &mut Notes) -> Result<Program, PassError> {
 
 /// The kernel that does what one and then the other does, if they go through the same rows.
 fn join(before: &Kernel, next: &Kernel) -> Option<Kernel> {
+    // From the cheapest question to the dearest: most kernels are contractions.
+    let (one, other) = (outermost(before)?, outermost(next)?);
+    let rows = one.end.min(other.end);
+    if one.end.max(other.end) % rows != 0 || !before.args.iter().any(|a| next.args.contains(a)) {
+        return None;
+    }
+    let (one, other) = (only_loop(before)?, only_loop(next)?);
     let (written, read) = (Touched::by(before).writes, Touched::by(next).reads);
     if !written.iter().any(|b| read.contains(b)) {
         return None;
     }
-    let (one, other) = (only_loop(before)?, only_loop(next)?);
-    let rows = one.end.min(other.end);
     let (mut one, other) = (in_rows(one, rows)?, in_rows(other, rows)?);
     let mut kernel = Kernel {
         name: format!("{}_{}", before.name, next.name),
@@ -92,18 +97,25 @@ fn locations(before: &Kernel, next: &Kernel) -> Arc<[Location]> {
     before.locations.iter().chain(new).cloned().collect()
 }
 
+/// The kernel's loop, if it is all there is.
+fn outermost(kernel: &Kernel) -> Option<&For> {
+    let [Stmt::For(outer)] = &kernel.body[..] else { return None };
+    let plain = outer.kind == LoopKind::Serial && walk::is_whole(outer) && outer.end > 1;
+    plain.then_some(outer)
+}
+
 /// The kernel's loop, if it is all there is and holds loops over elements only.
 fn only_loop(kernel: &Kernel) -> Option<&For> {
-    let [Stmt::For(outer)] = &kernel.body[..] else { return None };
-    let mut plain = outer.end > 1;
-    walk::each(&kernel.body, &mut |stmt| {
+    let outer = outermost(kernel)?;
+    let mut plain = true;
+    walk::each(&outer.body, &mut |stmt| {
         plain &= match stmt {
             Stmt::For(f) => f.start.is_none() && f.kind == LoopKind::Serial,
             Stmt::Block(_) | Stmt::Contract(_) | Stmt::Pack(_) | Stmt::Transform(_) => false,
             _ => true,
         };
     });
-    (plain && walk::is_whole(outer)).then_some(outer)
+    plain.then_some(outer)
 }
 
 /// The loop with so many turns, each of which goes through a row in vector registers.
