@@ -7,7 +7,8 @@
 Every program lives in a process of its own, and only one works at a time: in each round each runs for --seconds, after
 runs that do not count. The least time of all rounds counts. First the outputs are compared with PyTorch's in f64. Prints
 a table in Markdown; with --results FILE the numbers are added to that file, and the table shows all of them. A program
-that is missing or fails has the reason below the table.
+that is missing or fails has the reason below the table. With --picture FILE the table is drawn as well; --rounds 0
+measures nothing and shows what --results has.
 
 With --memory not times but bytes are compared: what the process holds resident after ten runs, less what the network's
 weights take in f32. From the processes of the others the interpreter with NumPy, the network's input and its expected
@@ -378,6 +379,38 @@ def table(results):
     return "\n".join(lines + [""] * bool(failures) + failures)
 
 
+# Of the programs, in their order.
+COLOURS = ("#ee6677", "#4477aa", "#66ccee", "#ccbb44", "#aa3377", "#228833")
+
+
+def picture(results):
+    """The table as SVG: bars as long as a program's time in proportion to the fastest other's, three of those at most."""
+    unit, bar, left, most = 170, 9, 150, 3.0
+    parts, y = [], 34
+    for name, colour, x in zip(PEERS, COLOURS, range(left, 10_000, 95)):
+        parts.append(f'<rect x="{x}" y="8" width="10" height="10" fill="{colour}"/>')
+        parts.append(f'<text x="{x + 14}" y="17">{name}</text>')
+    for key, row in results.items():
+        times = {name: result["ms"] for name, result in row.items() if "ms" in result}
+        fastest = min((ms for name, ms in times.items() if name != "Kiln"), default=None)
+        if fastest is None:
+            continue
+        network, batch, threads = key.split("/")
+        parts.append(f'<text x="4" y="{y + 11}">{network}</text>')
+        parts.append(f'<text x="4" y="{y + 24}" fill="#777">batch {batch}, {threads} thread{"s" * (threads != "1")}</text>')
+        for name, colour in zip(PEERS, COLOURS):
+            if name in times:
+                length = min(times[name] / fastest, most) * unit
+                parts.append(f'<rect x="{left}" y="{y}" width="{length:.1f}" height="{bar - 1}" fill="{colour}"/>')
+                parts.append(f'<text x="{left + length + 4:.1f}" y="{y + 8}" font-size="9">{times[name]:.3g} ms</text>')
+                y += bar
+        y += 12
+    width, line = int(left + most * unit + 70), left + unit
+    parts.append(f'<line x1="{line}" x2="{line}" y1="26" y2="{y}" stroke="#777" stroke-dasharray="3 3"/>')
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{y}" font-family="sans-serif" font-size="11">'
+    return "\n".join([head, f'<rect width="{width}" height="{y}" fill="#fff"/>', *parts, "</svg>", ""])
+
+
 def confine(threads):
     """So many cores for so many threads, for all programs alike; their processes inherit it."""
     if hasattr(os, "sched_setaffinity"):
@@ -397,17 +430,20 @@ def main():
     parser.add_argument("--kiln", default=str(ROOT / "target" / "release" / "kiln"))
     parser.add_argument("--memory", action="store_true", help="compare what processes hold, not times")
     parser.add_argument("--results", type=pathlib.Path, help="a JSON file that keeps the numbers")
+    parser.add_argument("--picture", type=pathlib.Path, help="an SVG file to draw the times in")
     arguments = parser.parse_args()
     confine(arguments.threads)
     rows, results = networks(), {}
     if arguments.results and arguments.results.exists():
         results = json.loads(arguments.results.read_text())
     compare, show = (weigh, memory_table) if arguments.memory else (measure, table)
-    for name in arguments.networks or list(rows):
+    for name in (arguments.networks or list(rows)) if arguments.rounds else []:
         results[f"{name}/{arguments.batch}/{arguments.threads}"] = compare(rows[name], arguments)
         if arguments.results:
             arguments.results.write_text(json.dumps(results, indent=1))
     print(show(results))
+    if arguments.picture:
+        arguments.picture.write_text(picture(results))
 
 
 if __name__ == "__main__":
