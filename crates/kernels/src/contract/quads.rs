@@ -5,7 +5,7 @@
 //! the columns of all four depths first. It is worth 5 to 10 % of a whole product, more where
 //! another thread shares the core.
 
-use super::tile::{PACKED, Tile};
+use super::tile::Tile;
 #[cfg(target_arch = "aarch64")]
 use crate::isa::Neon;
 #[cfg(target_arch = "x86_64")]
@@ -61,7 +61,8 @@ mod avx512 {
     use std::mem::offset_of;
 
     use super::super::OCTET;
-    use super::{PACKED, QUAD, Tile};
+    use super::super::tile::PACKED;
+    use super::{QUAD, Tile};
 
     /// What the loop reads from memory, for want of registers.
     #[repr(C)]

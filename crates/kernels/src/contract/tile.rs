@@ -1,6 +1,6 @@
 //! The register block: a few rows times a few vectors, down one block of depth.
 
-use super::quads::Quads;
+use super::quads::{QUAD, Quads};
 use super::{LINE, OCTET};
 use crate::simd::{Octet, Simd};
 
@@ -89,10 +89,11 @@ pub(super) unsafe fn tile<S: Quads, O: Octet, const R: usize, const V: usize, co
         ([[s.splat(0.0); V]; R], 0)
     };
     let mut b = t.b.wrapping_add(done * V * S::LANES);
-    let mut ahead = t.ahead.wrapping_add(done * LINE);
+    let step = t.ahead_lines * LINE / QUAD;
+    let mut ahead = t.ahead.wrapping_add(done * step);
     for k in done..t.depth {
         s.prefetch(ahead);
-        ahead = ahead.wrapping_add(LINE);
+        ahead = ahead.wrapping_add(step);
         let mut columns = [s.splat(0.0); V];
         for (v, column) in columns.iter_mut().enumerate() {
             // SAFETY: the panel is V vectors wide and `depth` deep.
