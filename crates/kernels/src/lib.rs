@@ -25,7 +25,7 @@ mod math;
 mod peak;
 mod simd;
 mod symbols;
-mod tiles;
+mod winograd;
 
 pub use cache::CacheSizes;
 pub use contract::{
@@ -40,4 +40,4 @@ pub use isa::{Isa, IsaError};
 pub use math::{BlockFunction, BlockFunctionPtr};
 pub use peak::peak;
 pub use symbols::symbols;
-pub use tiles::{TileTransform, TileTransformPtr};
+pub use winograd::{TileTransform, TileTransformPtr};

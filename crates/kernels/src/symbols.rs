@@ -3,7 +3,7 @@
 use crate::contract::{kiln_contract, kiln_contract_packed, kiln_pack_b};
 use crate::isa::Isa;
 use crate::math::BlockFunction;
-use crate::tiles::TileTransform;
+use crate::winograd::TileTransform;
 
 /// Name and address of every C entry point, for a linker of generated code.
 ///
