@@ -71,6 +71,11 @@ pub(crate) trait Simd: Copy {
     fn min(self, a: Self::F, b: Self::F) -> Self::F {
         self.select(self.lt(a, b), a, b)
     }
+    /// `a` if `b < a`, else `b`: where either is NaN, `b`.
+    #[inline(always)]
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        self.select(self.lt(b, a), a, b)
+    }
     /// `a 2^n` rounded once, for whole `n` from -252 to 254 and `a` from 0.5 to 2.
     #[inline(always)]
     fn scale(self, a: Self::F, n: Self::F) -> Self::F {

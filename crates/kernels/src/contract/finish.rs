@@ -1,7 +1,8 @@
 //! Epilogues: what is done to the elements of `C` once their sums are complete, tile by tile, while
-//! they are in the first cache.
+//! they are in registers or the first cache.
 //!
-//! Not a part of the register block: there it would be unrolled with the sums, and cost registers.
+//! A register block whose rows are vectors in `C` too finishes its sums itself ([`super::tile`]);
+//! this is for the others, and for products of few rows.
 
 use std::ops::Range;
 
@@ -86,12 +87,10 @@ pub(super) unsafe fn finish<S: Simd>(s: S, f: &Finish<'_>) {
                     x = s.add(x, s.load(residual.add(first as usize + at)));
                 }
                 if f.relu {
-                    // NaN stays, and of two zeros the positive one.
-                    let zero = s.splat(0.0);
-                    x = s.select(s.lt(x, zero), zero, s.add(x, zero));
+                    x = relu(s, x);
                 }
                 if capped {
-                    x = s.select(s.lt(cap, x), cap, x);
+                    x = s.min(cap, x);
                 }
                 s.store(c, x);
             }
@@ -101,6 +100,13 @@ pub(super) unsafe fn finish<S: Simd>(s: S, f: &Finish<'_>) {
             }
         }
     }
+}
+
+/// The maximum with 0: NaN stays, and of two zeros the positive one.
+#[inline(always)]
+pub(super) fn relu<S: Simd>(s: S, x: S::F) -> S::F {
+    let zero = s.splat(0.0);
+    s.add(s.max(zero, x), zero)
 }
 
 /// One element, at `c`, of a column.

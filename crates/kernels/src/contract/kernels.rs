@@ -60,7 +60,7 @@ macro_rules! kernel_set {
             use super::*;
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn tile<S: Quads, const R: usize, const V: usize, const FORM: u8>(t: &Tile) {
+            unsafe fn tile<S: Quads, const R: usize, const V: usize, const FORM: u8>(t: &Tile<'_>) {
                 // SAFETY: as our own contract.
                 unsafe {
                     tile::tile::<S, $octet, R, V, FORM>(S::assume(), <$octet>::assume(), t)

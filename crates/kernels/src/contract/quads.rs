@@ -24,7 +24,7 @@ pub(super) trait Quads: Simd {
     #[inline(always)]
     unsafe fn quads<const R: usize, const V: usize, const FORM: u8>(
         self,
-        _t: &Tile,
+        _t: &Tile<'_>,
         _rows: &[*const f32; R],
     ) -> ([[Self::F; V]; R], usize) {
         ([[self.splat(0.0); V]; R], 0)
@@ -42,7 +42,7 @@ impl Quads for Avx512 {
     #[inline(always)]
     unsafe fn quads<const R: usize, const V: usize, const FORM: u8>(
         self,
-        t: &Tile,
+        t: &Tile<'_>,
         rows: &[*const f32; R],
     ) -> ([[Self::F; V]; R], usize) {
         let depth = t.depth / QUAD * QUAD;
@@ -203,7 +203,7 @@ mod avx512 {
     #[target_feature(enable = "avx512f")]
     #[inline]
     pub(super) unsafe fn quads<const R: usize, const V: usize, const FORM: u8>(
-        t: &Tile,
+        t: &Tile<'_>,
         rows: &[*const f32; R],
         depth: usize,
     ) -> [[__m512; V]; R] {

@@ -184,6 +184,8 @@ unsafe fn tiled(
                         // at its place among the packed ones, and the kernels have a proof.
                         unsafe {
                             let a = if desc.pack_a { a_scratch.add(i * OCTET * depth) } else { a };
+                            let finish =
+                                finish.map(|f| f.of(&tile.rows, &panel.cols, panel.contiguous));
                             by_rows[tile.rows.len() - 1](&Tile {
                                 a,
                                 a_rows: t.a_row.as_ptr().add(tile.rows.start),
@@ -200,10 +202,10 @@ unsafe fn tiled(
                                 cols: panel.cols.len(),
                                 layout,
                                 add,
+                                finish: finish.as_ref(),
                             });
-                            if let Some(finish) = finish {
-                                let part = finish.of(&tile.rows, &panel.cols, panel.contiguous);
-                                (desc.kernels.finish)(&part);
+                            if let (Some(finish), false) = (&finish, panel.contiguous) {
+                                (desc.kernels.finish)(finish);
                             }
                         }
                     }

@@ -1,5 +1,6 @@
 //! The register block: a few rows times a few vectors, down one block of depth.
 
+use super::finish::{Finish, relu};
 use super::quads::{QUAD, Quads};
 use super::{LINE, OCTET};
 use crate::simd::{Octet, Simd};
@@ -9,7 +10,7 @@ const WIDEST: usize = 64;
 
 /// What one tile reads and writes.
 #[derive(Clone, Copy)]
-pub(super) struct Tile {
+pub(super) struct Tile<'a> {
     /// In place: the operand's base; packed: `[depth][8]`.
     pub a: *const f32,
     /// In place: offset of each row; packed: not read.
@@ -36,6 +37,8 @@ pub(super) struct Tile {
     pub layout: Layout,
     /// Whether the sums are added to `C`.
     pub add: bool,
+    /// The epilogue of the tile, if these sums are the last of their elements.
+    pub finish: Option<&'a Finish<'a>>,
 }
 
 /// How the elements of a tile of `C` lie in memory, and so how they are stored.
@@ -60,9 +63,10 @@ pub(super) const CHANNELWISE: u8 = 2;
 /// # Safety
 /// Every element that the tile's tables name is readable (`a`, `b`) or writable (`c`), and the
 /// processor has the instruction set that the function was compiled for.
-pub(super) type TileFn = unsafe fn(&Tile);
+pub(super) type TileFn = unsafe fn(&Tile<'_>);
 
-/// Rows `R`, vectors `V`, `A` read as `FORM` says.
+/// Rows `R`, vectors `V`, `A` read as `FORM` says. Where the layout is [`Layout::Rows`] the epilogue is
+/// applied too, in registers.
 ///
 /// # Safety
 /// As [`TileFn`].
@@ -70,7 +74,7 @@ pub(super) type TileFn = unsafe fn(&Tile);
 pub(super) unsafe fn tile<S: Quads, O: Octet, const R: usize, const V: usize, const FORM: u8>(
     s: S,
     o: O,
-    t: &Tile,
+    t: &Tile<'_>,
 ) {
     let mut rows = [t.a; R];
     if FORM != PACKED {
@@ -129,7 +133,7 @@ pub(super) unsafe fn tile<S: Quads, O: Octet, const R: usize, const V: usize, co
     // SAFETY: as our own contract; V vectors fit a row of the copy, in every kernel set.
     unsafe {
         if t.layout == Layout::Rows {
-            store_rows(s, t, &sums);
+            store_rows(s, t, sums);
         } else {
             // By way of a copy in memory; no panel is wider.
             let mut copy = [[0f32; WIDEST]; R];
@@ -147,31 +151,70 @@ pub(super) unsafe fn tile<S: Quads, O: Octet, const R: usize, const V: usize, co
     }
 }
 
-/// Stores a tile whose columns follow each other.
+/// Finishes and stores a tile whose columns follow each other: one pass over the registers for each
+/// thing to do, so that none of them needs more than a register or two beside the sums.
 ///
 /// # Safety
 /// As [`TileFn`].
 #[inline(always)]
 unsafe fn store_rows<S: Simd, const R: usize, const V: usize>(
     s: S,
-    t: &Tile,
-    sums: &[[S::F; V]; R],
+    t: &Tile<'_>,
+    mut sums: [[S::F; V]; R],
 ) {
-    // SAFETY: each row's columns from the first on are writable, `cols` of them.
+    // Columns of the last vector, and whether they fill it.
+    let last = t.cols.saturating_sub((V - 1) * S::LANES);
+    let full = |v: usize| v + 1 < V || last >= S::LANES;
+    let at = |row: *mut f32, v: usize| row.wrapping_add(v * S::LANES);
+    // SAFETY: each row's columns from the first on are readable and writable, `cols` of them; of the
+    // bias and of the residual's rows the same number is readable.
     unsafe {
-        let first = t.c.add(*t.c_cols as usize);
-        for (i, row) in sums.iter().enumerate() {
-            let c = first.add(*t.c_rows.add(i) as usize);
-            for (v, &sum) in row.iter().enumerate() {
-                let from = v * S::LANES;
-                let n = t.cols.saturating_sub(from);
-                let c = c.wrapping_add(from);
-                if n >= S::LANES {
-                    s.store(c, if t.add { s.add(s.load(c), sum) } else { sum });
-                } else if n > 0 {
-                    let sum = if t.add { s.add(s.load_first(c, n), sum) } else { sum };
-                    s.store_first(c, sum, n);
+        let load = |row: *const f32, v: usize| {
+            let p = at(row.cast_mut(), v);
+            if full(v) { s.load(p) } else { s.load_first(p, last) }
+        };
+        let first_column = *t.c_cols as usize;
+        let row = |i: usize| t.c.wrapping_add(first_column + *t.c_rows.add(i) as usize);
+        if t.add {
+            for (i, sums) in sums.iter_mut().enumerate() {
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    *sum = s.add(load(row(i), v), *sum);
                 }
+            }
+        }
+        if let Some(f) = t.finish {
+            if !f.bias.is_null() {
+                for v in 0..V {
+                    let bias = load(f.bias, v);
+                    for sums in &mut sums {
+                        sums[v] = s.add(sums[v], bias);
+                    }
+                }
+            }
+            if !f.residual.is_null() {
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let offset = *f.residual_rows.get_unchecked(i) as usize;
+                    for (v, sum) in sums.iter_mut().enumerate() {
+                        *sum = s.add(*sum, load(f.residual.wrapping_add(first_column + offset), v));
+                    }
+                }
+            }
+            if f.relu {
+                for sum in sums.as_flattened_mut() {
+                    *sum = relu(s, *sum);
+                }
+            }
+            if f.cap < f32::INFINITY {
+                let cap = s.splat(f.cap);
+                for sum in sums.as_flattened_mut() {
+                    *sum = s.min(cap, *sum);
+                }
+            }
+        }
+        for (i, sums) in sums.iter().enumerate() {
+            for (v, &sum) in sums.iter().enumerate() {
+                let p = at(row(i), v);
+                if full(v) { s.store(p, sum) } else { s.store_first(p, sum, last) }
             }
         }
     }
@@ -182,7 +225,7 @@ unsafe fn store_rows<S: Simd, const R: usize, const V: usize>(
 /// # Safety
 /// As [`TileFn`].
 #[inline(always)]
-unsafe fn store_columns<O: Octet, const R: usize>(o: O, t: &Tile, copy: &[[f32; WIDEST]; R]) {
+unsafe fn store_columns<O: Octet, const R: usize>(o: O, t: &Tile<'_>, copy: &[[f32; WIDEST]; R]) {
     const { assert!(R <= OCTET) };
     // SAFETY: each column's rows from the first on are writable, R of them; columns of the copy
     // are read eight at a time, and there are a multiple of eight.
@@ -210,7 +253,7 @@ unsafe fn store_columns<O: Octet, const R: usize>(o: O, t: &Tile, copy: &[[f32; 
 ///
 /// # Safety
 /// As [`TileFn`].
-unsafe fn store_scattered<const R: usize>(t: &Tile, copy: &[[f32; WIDEST]; R]) {
+unsafe fn store_scattered<const R: usize>(t: &Tile<'_>, copy: &[[f32; WIDEST]; R]) {
     for j in 0..t.cols {
         // SAFETY: `cols` columns and R rows exist, all writable; `cols` is at most the width.
         unsafe {
