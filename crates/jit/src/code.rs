@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use crate::emit::contract::Descriptors;
 use crate::emit::{Linkage, Source, emit, kernel_signature, signature};
 use crate::error::Error;
+use crate::wide::{Calls, Wide};
 
 /// A compiled kernel: the addresses of its arguments, the thread's scratch memory, and the first
 /// and last (exclusive) iteration of its parallel loop.
@@ -28,6 +29,7 @@ pub(crate) struct Code {
     pub entries: Vec<Entry>,
     pub bytes: usize,
     pub link: Linkage,
+    wide: Wide,
 }
 
 impl Drop for Code {
@@ -112,8 +114,22 @@ impl Code {
             module.declare_data(&name(n), Visibility::Import, false, false).map_err(linking)
         });
         let data = data.collect::<Result<_, _>>()?;
-        let isa = target;
-        let link = Linkage { isa, contract, contract_packed, pack, math, maps, descriptors: data };
+        let wide = Wide::of(sources, isa);
+        let functions = (0..wide.functions.len()).map(|n| {
+            let (name, signature) = (format!("loop_{n}"), signature(&target, 2));
+            module.declare_function(&name, Visibility::Local, &signature).map_err(linking)
+        });
+        let functions = functions.collect::<Result<_, _>>()?;
+        let link = Linkage {
+            isa: target,
+            contract,
+            contract_packed,
+            pack,
+            math,
+            maps,
+            descriptors: data,
+            wide: functions,
+        };
 
         let mut ids = Vec::with_capacity(sources.len());
         for (n, source) in sources.iter().enumerate() {
@@ -122,14 +138,18 @@ impl Code {
             let id = module.declare_function(&name, Visibility::Export, &signature);
             ids.push(id.map_err(linking)?);
         }
-        let jobs: Vec<_> = sources.iter().zip(&ids).collect();
+        let jobs: Vec<_> = sources.iter().zip(&wide.calls).zip(&ids).collect();
         let compiled: Vec<Result<Compiled, Error>> = jobs
             .par_iter()
-            .map_init(Worker::new, |worker, (source, id)| {
-                compile(worker, &link, descriptors, **source, **id)
+            .map_init(Worker::new, |worker, ((source, calls), id)| {
+                compile(worker, &link, descriptors, calls, **source, **id)
             })
             .collect();
         let mut bytes = 0;
+        for (code, &id) in wide.functions.iter().zip(&link.wide) {
+            bytes += code.len();
+            module.define_function_bytes(id, 32, code, &[]).map_err(linking)?;
+        }
         for (compiled, &id) in compiled.into_iter().zip(&ids) {
             let code = compiled?;
             bytes += code.bytes.len();
@@ -143,25 +163,38 @@ impl Code {
             unsafe { std::mem::transmute::<*const u8, Entry>(module.get_finalized_function(id)) }
         };
         let entries = ids.iter().map(entry).collect();
-        Ok(Code { module: Mutex::new(Some(module)), entries, bytes, link })
+        Ok(Code { module: Mutex::new(Some(module)), entries, bytes, link, wide })
     }
 
-    /// Cranelift's intermediate form of a kernel, and its machine code as Cranelift prints it.
+    /// Cranelift's intermediate form of the kernel at this position, and its machine code as
+    /// Cranelift prints it; behind both the functions of its vector loops.
     pub fn text(
         &self,
+        position: usize,
         source: Source<'_>,
         descriptors: &Descriptors,
     ) -> Result<(String, String), Error> {
+        let calls = &self.wide.calls[position];
         let mut worker = Worker::new();
         worker.context.func = Function::new();
-        emit(&self.link, descriptors, source, &mut worker.context.func, &mut worker.scope);
+        let (function, scope) = (&mut worker.context.func, &mut worker.scope);
+        emit(&self.link, descriptors, calls, source, function, scope);
         let clif = worker.context.func.display().to_string();
         worker.context.set_disasm(true);
         let code = worker
             .context
             .compile(&*self.link.isa, &mut ControlPlane::default())
             .map_err(|e| refused(source, &e.inner))?;
-        Ok((clif, code.vcode.clone().unwrap_or_default()))
+        let vcode = code.vcode.clone().unwrap_or_default();
+        let mut called: Vec<usize> = calls.values().map(|c| c.function).collect();
+        called.sort_unstable();
+        called.dedup();
+        let functions = called.into_iter().map(|n| {
+            let listing = self.wide.listing(n);
+            format!("\n; u0:{}, assembled\n{listing}", self.link.wide[n].as_u32())
+        });
+        let functions: String = functions.collect();
+        Ok((clif + &functions, vcode + &functions))
     }
 }
 
@@ -177,12 +210,13 @@ fn compile(
     worker: &mut Worker,
     link: &Linkage,
     descriptors: &Descriptors,
+    calls: &Calls,
     source: Source<'_>,
     id: FuncId,
 ) -> Result<Compiled, Error> {
     worker.context.clear();
     worker.context.func.name = UserFuncName::user(0, id.as_u32());
-    emit(link, descriptors, source, &mut worker.context.func, &mut worker.scope);
+    emit(link, descriptors, calls, source, &mut worker.context.func, &mut worker.scope);
     let code = worker
         .context
         .compile(&*link.isa, &mut ControlPlane::default())

@@ -298,7 +298,7 @@ impl Executable {
         let launch = self.inner.launches.get(kernel);
         let launch = launch.ok_or_else(|| Error::Unknown(format!("kernel {kernel}")))?;
         let source = self.inner.distinct[launch.distinct].source();
-        self.inner.code.text(source, &self.inner.descriptors)
+        self.inner.code.text(launch.distinct, source, &self.inner.descriptors)
     }
 }
 

@@ -21,6 +21,7 @@ mod error;
 mod executable;
 mod session;
 mod team;
+mod wide;
 
 pub use emit::contract::TableError;
 pub use error::Error;

@@ -15,16 +15,17 @@ impl Avx2 {
     }
 }
 
-/// Proof that this processor has AVX-512 F, VL, BW and DQ, and AVX2 and FMA with them.
+/// Proof that this processor has AVX-512 F, VL, BW and DQ, and with them AVX2, FMA and BMI2.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Avx512(pub(crate) ());
 
 #[cfg(target_arch = "x86_64")]
 impl Avx512 {
-    /// The proof, if the processor and the operating system support all five parts.
+    /// The proof, if the processor and the operating system support all of them.
     pub fn detect() -> Option<Avx512> {
         (Avx2::detect().is_some()
+            && is_x86_feature_detected!("bmi2")
             && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512bw")

@@ -6,7 +6,7 @@ use kiln_loops::{Affine, Fold, For, Index, Inst, LoopKind, Mem, Reg, Stmt, Var, 
 
 /// Names and memory that the body of a loop changes.
 #[derive(Default)]
-pub(super) struct Changes {
+pub(crate) struct Changes {
     /// Registers defined or declared.
     pub defined: HashSet<Reg>,
     /// Mutable registers that get a value.
@@ -49,7 +49,7 @@ impl Changes {
 }
 
 /// Every element access, and whether a loop of the body stands around it.
-pub(super) fn accesses<'k>(
+pub(crate) fn accesses<'k>(
     body: &'k [Stmt],
     nested: bool,
     found: &mut Vec<(Mem, &'k Affine, bool)>,
@@ -66,7 +66,7 @@ pub(super) fn accesses<'k>(
 }
 
 /// The registers that the statements read, in order, each as often as it is read.
-pub(super) fn reads(body: &[Stmt], found: &mut Vec<Reg>) {
+pub(crate) fn reads(body: &[Stmt], found: &mut Vec<Reg>) {
     let dynamic = |index: &Index, found: &mut Vec<Reg>| {
         found.extend(index.dynamic.iter().map(|d| d.0));
     };
@@ -87,7 +87,7 @@ pub(super) fn reads(body: &[Stmt], found: &mut Vec<Reg>) {
 }
 
 /// The registers that the statements accumulate into but do not declare, with the function.
-pub(super) fn sums(body: &[Stmt], changes: &Changes) -> Vec<(Reg, Fold)> {
+pub(crate) fn sums(body: &[Stmt], changes: &Changes) -> Vec<(Reg, Fold)> {
     fn walk(body: &[Stmt], changes: &Changes, found: &mut Vec<(Reg, Fold)>) {
         for stmt in body {
             match stmt {
@@ -106,12 +106,59 @@ pub(super) fn sums(body: &[Stmt], changes: &Changes) -> Vec<(Reg, Fold)> {
     found
 }
 
+/// What the body of a loop defines that does not change in it, in order, but for what is already
+/// `hoisted` out of a loop around it. Loads are among them only if every turn runs them.
+pub(crate) fn invariants<'k>(
+    f: &'k For,
+    changes: &Changes,
+    hoisted: &HashSet<Reg>,
+) -> Vec<(Reg, &'k Inst)> {
+    fn walk<'k>(body: &'k [Stmt], runs: bool, stays: &mut impl FnMut(Reg, &'k Inst, bool)) {
+        for stmt in body {
+            match stmt {
+                Stmt::For(inner) => {
+                    let whole = inner.start.is_none() && inner.extent > 0;
+                    walk(&inner.body, runs && whole, stays);
+                }
+                Stmt::Let(reg, inst) => stays(*reg, inst, runs),
+                _ => {}
+            }
+        }
+    }
+    let mut found = Vec::new();
+    let mut known = HashSet::new();
+    let fixed =
+        |e: &Affine| e.terms.iter().all(|&(var, _)| var != f.var && !changes.vars.contains(&var));
+    walk(&f.body, true, &mut |reg, inst, runs| {
+        if hoisted.contains(&reg) {
+            return;
+        }
+        let stays = match inst {
+            Inst::Load(mem, index) => {
+                runs && !changes.written.contains(mem) && fixed(&index.affine)
+            }
+            Inst::Affine(e) => fixed(e),
+            _ => true,
+        };
+        let is_known = |r: Reg| {
+            let outside = !changes.defined.contains(&r);
+            (outside || hoisted.contains(&r) || known.contains(&r))
+                && !changes.assigned.contains(&r)
+        };
+        if stays && operands(inst).all(is_known) {
+            known.insert(reg);
+            found.push((reg, inst));
+        }
+    });
+    found
+}
+
 /// Turns of a loop that may be written out, and statements they may come to.
 const TURNS: usize = 4;
 const STATEMENTS: usize = 32;
 
 /// Statements that the body comes to, loops that are written out counted as often as they turn.
-fn weight(body: &[Stmt]) -> usize {
+pub(crate) fn weight(body: &[Stmt]) -> usize {
     body.iter()
         .map(|stmt| match stmt {
             Stmt::For(inner) => {
@@ -134,13 +181,13 @@ fn is_short(f: &For, weight: usize) -> bool {
 }
 
 /// The turns of a loop that is best written out: a short one from 0 with a small body.
-pub(super) fn unrolled(f: &For) -> Option<usize> {
+pub(crate) fn unrolled(f: &For) -> Option<usize> {
     is_short(f, weight(&f.body)).then(|| turns(f))
 }
 
 /// Vectors that each turn of a vector loop should work on: four where their values fit the
 /// sixteen registers, fewer where many values live at once.
-pub(super) fn interleave(body: &[Stmt]) -> usize {
+pub(crate) fn interleave(body: &[Stmt]) -> usize {
     match most_live(body) {
         0..=3 => 4,
         4..=8 => 2,

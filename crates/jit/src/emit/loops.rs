@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
-use cranelift_codegen::ir::{BlockArg, InstBuilder, Value};
-use kiln_loops::{Fold, For, Inst, LoopKind, Reg, Scalar, Stmt, operands};
+use cranelift_codegen::ir::{BlockArg, InstBuilder, StackSlotData, StackSlotKind, Value};
+use kiln_loops::{Fold, For, LoopKind, Reg, Scalar, Stmt};
 use kiln_tensor::DType;
 
 use super::facts::{self, Changes};
 use super::ops::{self, LANES};
 use super::{Emitter, Held, Iter, Lanes, Loop, Slot, Sum, Vector};
+use crate::wide::Call;
 
 /// A run of values of a loop's variable.
 #[derive(Clone, Copy)]
@@ -184,49 +185,12 @@ impl Emitter<'_, '_> {
     /// Defines, ahead of a loop that runs at least once, what does not change in it. The caller
     /// passes the result to [`Emitter::release`] behind the loop.
     fn hoist(&mut self, f: &For, changes: &Changes) -> Vec<Reg> {
-        let mut hoisted = Vec::new();
-        self.hoist_from(&f.body, f, changes, true, &mut hoisted);
-        hoisted
-    }
-
-    /// `runs` tells whether the statements run in every turn: only then may loads be moved.
-    fn hoist_from(
-        &mut self,
-        body: &[Stmt],
-        around: &For,
-        changes: &Changes,
-        runs: bool,
-        hoisted: &mut Vec<Reg>,
-    ) {
-        for stmt in body {
-            match stmt {
-                Stmt::For(inner) => {
-                    let whole = inner.start.is_none() && inner.extent > 0;
-                    self.hoist_from(&inner.body, around, changes, runs && whole, hoisted);
-                }
-                Stmt::Let(reg, inst) if !self.hoisted.contains(reg) => {
-                    let fixed = |var| var != around.var && !changes.vars.contains(&var);
-                    let stays = match inst {
-                        Inst::Load(mem, index) => {
-                            runs && !changes.written.contains(mem)
-                                && index.affine.terms.iter().all(|t| fixed(t.0))
-                        }
-                        Inst::Affine(e) => e.terms.iter().all(|t| fixed(t.0)),
-                        _ => true,
-                    };
-                    let known = |r: &Reg| {
-                        (!changes.defined.contains(r) || self.hoisted.contains(r))
-                            && !changes.assigned.contains(r)
-                    };
-                    if stays && operands(inst).all(|r| known(&r)) {
-                        self.define(*reg, inst);
-                        self.hoisted.insert(*reg);
-                        hoisted.push(*reg);
-                    }
-                }
-                _ => {}
-            }
+        let found = facts::invariants(f, changes, &self.hoisted);
+        for (reg, inst) in &found {
+            self.define(*reg, inst);
+            self.hoisted.insert(*reg);
         }
+        found.into_iter().map(|(reg, _)| reg).collect()
     }
 
     /// The registers are defined where they stand again.
@@ -236,7 +200,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    /// A loop in vector registers: turns of several vectors, then of one, then of one element.
+    /// A loop in vector registers.
     fn vector_loop(&mut self, f: &For, bounds: Bounds) {
         let stop = self.stop(f, bounds);
         let exit = bounds.maybe_empty.then(|| {
@@ -250,6 +214,20 @@ impl Emitter<'_, '_> {
         });
         let changes = Changes::of(&f.body);
         let hoisted = self.hoist(f, &changes);
+        match self.calls.get(&f.var) {
+            Some(call) => self.wide_loop(f, bounds, stop, call),
+            None => self.narrow_loop(f, bounds, stop, &changes),
+        }
+        self.release(&hoisted);
+        if let Some(exit) = exit {
+            self.b.ins().jump(exit, &[]);
+            self.b.switch_to_block(exit);
+            self.b.seal_block(exit);
+        }
+    }
+
+    /// A loop in Cranelift's vectors: turns of several vectors, then of one, then of one element.
+    fn narrow_loop(&mut self, f: &For, bounds: Bounds, stop: Iter, changes: &Changes) {
         let longest = bounds.length.unwrap_or(f.extent as i64);
         let mut unroll = facts::interleave(&f.body);
         while unroll > 1 && longest < (unroll * LANES) as i64 {
@@ -257,8 +235,8 @@ impl Emitter<'_, '_> {
         }
         let [main, middle, rest] = self.parts(f, bounds, stop, unroll);
 
-        let shadowed = self.splat_operands(&f.body, &changes);
-        let sums = self.open_sums(&f.body, &changes, unroll);
+        let shadowed = self.splat_operands(&f.body, changes);
+        let sums = self.open_sums(&f.body, changes, unroll);
         self.vector = Some(Vector { var: f.var, unroll, sums });
         self.turns(f, main, bounds);
         if let Some(vector) = &mut self.vector {
@@ -269,11 +247,45 @@ impl Emitter<'_, '_> {
         self.regs.extend(shadowed);
         self.close_sums(vector);
         self.turns(f, rest, bounds);
-        self.release(&hoisted);
-        if let Some(exit) = exit {
-            self.b.ins().jump(exit, &[]);
-            self.b.switch_to_block(exit);
-            self.b.seal_block(exit);
+    }
+
+    /// A loop that is a function of its own.
+    fn wide_loop(&mut self, f: &For, bounds: Bounds, stop: Iter, call: &Call) {
+        let slot = self.b.create_sized_stack_slot(StackSlotData::new(
+            StackSlotKind::ExplicitSlot,
+            call.bytes() as u32,
+            3,
+        ));
+        let arguments = self.b.ins().stack_addr(I64, slot, 0);
+        let flags = ops::access();
+        let (depth, multiple) = (self.vars.len(), bounds.multiple);
+        self.vars.insert(f.var, Loop { depth, value: bounds.start, last: bounds.last, multiple });
+        let mut offset = 0;
+        for (mem, index) in &call.arguments.streams {
+            let pointer = self.pointer(*mem, index, 0);
+            self.b.ins().store(flags, pointer, arguments, offset);
+            offset += 8;
+        }
+        self.vars.remove(&f.var);
+        for &reg in &call.arguments.scalars {
+            let scalar = self.read(reg).1.get(0);
+            self.b.ins().store(flags, scalar, arguments, offset);
+            offset += 8;
+        }
+        let length = match bounds.length {
+            Some(length) => self.b.ins().iconst(I64, length),
+            None => {
+                let (start, stop) = (self.value(bounds.start), self.value(stop));
+                self.b.ins().isub(stop, start)
+            }
+        };
+        self.call(self.link.wide[call.function], &[arguments, length]);
+        for (sum, &(reg, fold, dtype)) in call.arguments.sums.iter().enumerate() {
+            let at = call.sum(sum) as i32;
+            let ty = ops::value_type(dtype, true);
+            let quarters =
+                (0..4).map(|n| self.b.ins().load(ty, flags, arguments, at + 16 * n)).collect();
+            self.close_sum(reg, fold, dtype, quarters);
         }
     }
 
@@ -369,17 +381,21 @@ impl Emitter<'_, '_> {
         let mut sums: Vec<_> = vector.sums.into_iter().collect();
         sums.sort_unstable_by_key(|s| s.1.order);
         for (reg, sum) in sums {
-            let Sum { fold, dtype, .. } = sum;
-            let values: Vec<Value> = sum.parts.iter().map(|&p| self.b.use_var(p)).collect();
-            let whole = self.tree(values, fold, dtype, true);
-            let lanes: Vec<Value> =
-                (0..LANES as u8).map(|lane| self.b.ins().extractlane(whole, lane)).collect();
-            let total = self.tree(lanes, fold, dtype, false);
-            if let Held::Mutable(parts, _) = self.regs[&reg].held {
-                let before = self.b.use_var(parts[0]);
-                let after = ops::fold(&mut self.b, fold, dtype, false, before, total);
-                self.b.def_var(parts[0], after);
-            }
+            let values = sum.parts.iter().map(|&p| self.b.use_var(p)).collect();
+            self.close_sum(reg, sum.fold, sum.dtype, values);
+        }
+    }
+
+    /// Adds vectors up into a register.
+    fn close_sum(&mut self, reg: Reg, fold: Fold, dtype: DType, vectors: Vec<Value>) {
+        let whole = self.tree(vectors, fold, dtype, true);
+        let lanes: Vec<Value> =
+            (0..LANES as u8).map(|lane| self.b.ins().extractlane(whole, lane)).collect();
+        let total = self.tree(lanes, fold, dtype, false);
+        if let Held::Mutable(parts, _) = self.regs[&reg].held {
+            let before = self.b.use_var(parts[0]);
+            let after = ops::fold(&mut self.b, fold, dtype, false, before, total);
+            self.b.def_var(parts[0], after);
         }
     }
 

@@ -7,7 +7,7 @@
 
 mod address;
 pub(crate) mod contract;
-mod facts;
+pub(crate) mod facts;
 mod loops;
 mod ops;
 
@@ -28,6 +28,8 @@ use address::Addresses;
 use contract::Descriptors;
 use ops::{LANES, Operand};
 
+use crate::wide::Calls;
+
 /// What generated code may call or refer to.
 pub(crate) struct Linkage {
     pub isa: OwnedTargetIsa,
@@ -41,6 +43,8 @@ pub(crate) struct Linkage {
     pub maps: Vec<FuncId>,
     /// In the order of the descriptors.
     pub descriptors: Vec<DataId>,
+    /// In the order of [`crate::wide::Wide::functions`].
+    pub wide: Vec<FuncId>,
 }
 
 /// The signature of every kernel: argument table, scratch, first and last (exclusive) iteration.
@@ -157,6 +161,8 @@ pub(super) struct Emitter<'f, 'k> {
     b: FunctionBuilder<'f>,
     link: &'k Linkage,
     descriptors: &'k Descriptors,
+    /// Vector loops that are functions of their own.
+    calls: &'k Calls,
     kernel: &'k Kernel,
     dtypes: &'k [DType],
     args: Vec<Value>,
@@ -176,6 +182,7 @@ pub(super) struct Emitter<'f, 'k> {
 pub(crate) fn emit(
     link: &Linkage,
     descriptors: &Descriptors,
+    calls: &Calls,
     source: Source<'_>,
     function: &mut Function,
     scope: &mut FunctionBuilderContext,
@@ -203,6 +210,7 @@ pub(crate) fn emit(
         b,
         link,
         descriptors,
+        calls,
         kernel,
         dtypes,
         args,

@@ -70,7 +70,10 @@ impl Case {
     }
 
     pub fn session(&self, threads: usize) -> Session {
-        let options = Options { threads, ..Options::detect().unwrap() };
+        self.session_with(Options { threads, ..Options::detect().unwrap() })
+    }
+
+    pub fn session_with(&self, options: Options) -> Session {
         let mut session = Executable::compile(&self.program, &options).unwrap().session().unwrap();
         for (id, value) in &self.inputs {
             session.set(*id, value).unwrap();
@@ -94,7 +97,8 @@ impl Case {
     }
 }
 
-fn compare(name: &str, expected: &Tensor, found: &Tensor, tolerance: f32) {
+/// Compares bit by bit, or within a part of the greatest magnitude expected; any NaN for NaN.
+pub fn compare(name: &str, expected: &Tensor, found: &Tensor, tolerance: f32) {
     let (Some(expected), Some(found)) = (expected.as_f32(), found.as_f32()) else {
         assert_eq!(expected.data(), found.data(), "{name}");
         return;

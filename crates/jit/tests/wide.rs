@@ -1,0 +1,340 @@
+//! Vector loops as functions of full width: the same bits as the interpreter's, on every
+//! instruction set, for every length.
+
+mod harness;
+
+use harness::{Case, compare, numbers};
+use kiln_jit::{Executable, Isa, Options};
+use kiln_loops::{
+    Affine, Binary, BufferId, BufferKind, Builder, Compare, Fold, Index, Inst, LoopKind, Reg,
+    Scalar, Stmt, Unary,
+};
+use kiln_tensor::{DType, Data};
+
+/// A linear congruential generator (Knuth's MMIX constants).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % n
+    }
+
+    fn one_of<T: Copy>(&mut self, values: &[T]) -> T {
+        values[self.below(values.len())]
+    }
+}
+
+const SIZE: usize = 500;
+
+/// Ordinary numbers with everything that is special among them.
+fn floats(n: usize) -> Vec<f32> {
+    let special = [
+        f32::NAN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        0.0,
+        -0.0,
+        1e-42,
+        -1e-42,
+        f32::MAX,
+        f32::MIN_POSITIVE,
+        2_147_483_648.0,
+        -2_147_483_904.0,
+        0.5,
+        2.5,
+    ];
+    let mut values = numbers(n);
+    for (i, value) in values.iter_mut().enumerate() {
+        if i % 3 == 0 {
+            *value = special[i / 3 % special.len()];
+        }
+    }
+    values
+}
+
+fn integers(n: usize) -> Vec<i32> {
+    (0..n as i32).map(|i| i.wrapping_mul(i).wrapping_mul(715_827_883) >> (i % 32)).collect()
+}
+
+/// Runs the case on every instruction set; all must give the interpreter's results. Whether the
+/// first kernel's loop is a function of its own where the processor has those.
+fn check(case: &Case, tolerance: f32) -> bool {
+    let memory = case.interpret();
+    let mut assembled = false;
+    for isa in Isa::available() {
+        let mut session = case.session_with(Options { threads: 1, isa });
+        session.run().unwrap();
+        for (n, buffer) in case.program.buffers.iter().enumerate() {
+            if buffer.kind == BufferKind::Output {
+                let id = BufferId(n as u32);
+                let name = format!("{} {}", isa.name(), buffer.name);
+                compare(&name, memory.get(id), &session.get(id).unwrap(), tolerance);
+            }
+        }
+        let executable = Executable::compile(&case.program, &Options { threads: 1, isa }).unwrap();
+        let text = executable.clif(0).unwrap();
+        assert_eq!(text, executable.clif(0).unwrap());
+        assert!(isa.name() == "avx512" || !text.contains("assembled"), "{text}");
+        assembled |= text.contains("assembled");
+    }
+    assembled || !Isa::available().iter().any(|isa| isa.name() == "avx512")
+}
+
+/// The values that a random body has computed, by type.
+struct Values {
+    floats: Vec<Reg>,
+    integers: Vec<Reg>,
+    truths: Vec<Reg>,
+}
+
+impl Values {
+    fn grow(&mut self, b: &mut Builder, r: &mut Random) {
+        use Binary::*;
+        let (x, y) = (r.one_of(&self.floats), r.one_of(&self.floats));
+        let (k, l) = (r.one_of(&self.integers), r.one_of(&self.integers));
+        let (p, q) = (r.one_of(&self.truths), r.one_of(&self.truths));
+        match r.below(16) {
+            0..4 => {
+                self.floats.push(b.binary(r.one_of(&[Add, Sub, Mul, Div, Max, Min]), x, y));
+            }
+            4 => {
+                let all =
+                    [Unary::Neg, Unary::Abs, Unary::Sqrt, Unary::Floor, Unary::Ceil, Unary::Round];
+                self.floats.push(b.unary(r.one_of(&all), x));
+            }
+            5 => {
+                let constants = [0.0, -0.0, 1.5, -2.0, f32::NAN, 1e30, f32::NEG_INFINITY];
+                let c = b.constant(Scalar::F32(r.one_of(&constants)));
+                let (x, y) = if r.below(2) == 0 { (x, c) } else { (c, x) };
+                self.floats.push(b.binary(r.one_of(&[Add, Mul, Max, Min]), x, y));
+            }
+            6 => self.truths.push(b.compare(r.one_of(Compare::ALL), x, y)),
+            7 => self.truths.push(b.compare(r.one_of(Compare::ALL), k, l)),
+            8 => self.truths.push(b.binary(r.one_of(&[And, Or, Xor]), p, q)),
+            9 => self.truths.push(match r.below(2) {
+                0 => b.unary(Unary::Not, p),
+                _ => b.compare(r.one_of(&[Compare::Eq, Compare::Ne]), p, q),
+            }),
+            10 => self.floats.push(b.select(p, x, y)),
+            11 => self.integers.push(b.select(p, k, l)),
+            12 => {
+                let ops = [Add, Sub, Mul, Max, Min, And, Or, Xor];
+                self.integers.push(b.binary(r.one_of(&ops), k, l));
+            }
+            13 => {
+                let n = b.constant(Scalar::I32(r.one_of(&[0, 1, 13, 31, 33, -1])));
+                self.integers.push(b.binary(r.one_of(&[Shl, Shr, Add, Xor]), k, n));
+            }
+            14 => {
+                let all = [Unary::Neg, Unary::Abs, Unary::Not];
+                self.integers.push(b.unary(r.one_of(&all), k));
+            }
+            _ => match r.below(6) {
+                0 => self.integers.push(b.cast(DType::I32, x)),
+                1 => self.floats.push(b.cast(DType::F32, k)),
+                2 => self.floats.push(b.cast(DType::F32, p)),
+                3 => self.integers.push(b.cast(DType::I32, p)),
+                4 => self.truths.push(b.cast(DType::Bool, x)),
+                _ => self.truths.push(b.cast(DType::Bool, k)),
+            },
+        }
+    }
+}
+
+/// A kernel that fills what it writes with 7, and in the middle of that, over `n` elements, with the
+/// results of a random body.
+fn random_body(case: &mut Case, r: &mut Random, n: usize, inputs: [BufferId; 2]) {
+    const AROUND: usize = 20;
+    let outs = [DType::F32, DType::I32].map(|dtype| {
+        case.output(&format!("{dtype} {}", case.program.buffers.len()), dtype, n + 2 * AROUND)
+    });
+    let mut b = Builder::new();
+    let x = b.arg(inputs[0], DType::F32);
+    let k = b.arg(inputs[1], DType::I32);
+    let out = b.arg(outs[0], DType::F32);
+    let out_k = b.arg(outs[1], DType::I32);
+    let j = b.open(n + 2 * AROUND);
+    let seven = b.constant(Scalar::F32(7.0));
+    b.store(out, Index::var(j), seven);
+    let seven = b.constant(Scalar::I32(7));
+    b.store(out_k, Index::var(j), seven);
+    b.close();
+    // Values from outside of the loop, of which more than one operand may be.
+    let mut values = Values { floats: vec![], integers: vec![], truths: vec![] };
+    for at in 0..2 {
+        values.floats.push(b.load(x, Index::constant(at * 5)));
+        values.integers.push(b.load(k, Index::constant(at * 5 + 1)));
+    }
+    let i = b.open_loop(None, n, n, 1, LoopKind::Vector);
+    for at in 0..1 + r.below(4) as i64 {
+        values.floats.push(b.load(x, Index::var(i).offset(at * 7)));
+        values.integers.push(b.load(k, Index::var(i).offset(at * 9)));
+    }
+    values.truths.push(b.compare(Compare::Lt, values.floats[2], values.floats[1]));
+    for _ in 0..r.below(60) {
+        values.grow(&mut b, r);
+    }
+    for back in 0..1 + r.below(2) {
+        let value = values.floats[values.floats.len() - 1 - back];
+        b.store(out, Index::var(i).offset(AROUND as i64), value);
+    }
+    b.store(out_k, Index::var(i).offset(AROUND as i64), *values.integers.last().unwrap());
+    b.close();
+    case.kernel(b.finish("body"));
+}
+
+#[test]
+fn random_bodies_of_every_length() {
+    let mut assembled = 0;
+    for n in 0..200 {
+        let mut case = Case::default();
+        let inputs =
+            [case.input("x", Data::F32(floats(SIZE))), case.input("k", Data::I32(integers(SIZE)))];
+        for seed in 0..2 {
+            let mut r = Random(1000 * seed + n as u64);
+            random_body(&mut case, &mut r, n, inputs);
+        }
+        assembled += usize::from(check(&case, 0.0));
+    }
+    assert!(assembled > 100, "{assembled} of 200 loops became functions");
+}
+
+/// A case of one kernel over an input of f32 and an output of `n`.
+fn loops(n: usize, body: impl FnOnce(&mut Builder, kiln_loops::Mem, kiln_loops::Mem)) -> Case {
+    let mut case = Case::default();
+    let x = case.input("x", Data::F32(floats(20_000)));
+    let y = case.output("y", DType::F32, n);
+    let mut b = Builder::new();
+    let (x, y) = (b.arg(x, DType::F32), b.arg(y, DType::F32));
+    body(&mut b, x, y);
+    case.kernel(b.finish("loops"));
+    case
+}
+
+#[test]
+fn loops_inside_are_written_out_or_stay() {
+    for (rows, n, turns, fold) in [
+        (1, 64, 3, Fold::Max),
+        (3, 70, 40, Fold::Max),
+        (5, 33, 70, Fold::Min),
+        (2, 200, 41, Fold::Max),
+    ] {
+        // Windows, of which the inner loop's turns overlap.
+        let case = loops(rows * n, |b, x, y| {
+            let row = b.open(rows);
+            let i = b.open_loop(None, n, n, 1, LoopKind::Vector);
+            let start = b.constant(fold.identity(DType::F32));
+            let most = b.mutable(start);
+            let k = b.open(turns);
+            let l = b.open(3);
+            let at = Index::var(row).times(1000).plus(&Index::var(i)).plus(&Index::var(l));
+            let value = b.load(x, at.plus(&Index::var(k).times(200)));
+            b.push(Stmt::Accumulate(most, fold, value));
+            b.close();
+            // One element for all lanes.
+            let value = b.load(x, Index::var(k).times(7).offset(1));
+            b.push(Stmt::Accumulate(most, fold, value));
+            b.close();
+            b.store(y, Index::var(row).times(n as i64).plus(&Index::var(i)), most);
+            b.close();
+            b.close();
+        });
+        assert!(check(&case, 0.0), "{turns} turns");
+    }
+}
+
+#[test]
+fn runs_of_a_loop_inside_may_end_early() {
+    for (length, run) in [(2000, 512), (2048, 512), (100, 99), (130, 1024)] {
+        let case = loops(40, |b, x, y| {
+            let i = b.open_loop(None, 40, 40, 1, LoopKind::Vector);
+            let zero = b.constant(Scalar::F32(0.0));
+            let sum = b.mutable(zero);
+            let start = b.open_loop(None, length, length, run, LoopKind::Serial);
+            let part = b.mutable(zero);
+            let k = b.open_loop(Some(start), run, length, 1, LoopKind::Serial);
+            let value = b.load(x, Index::var(i).plus(&Index::var(k).times(8)));
+            // Numbers only, of one magnitude.
+            let half = b.constant(Scalar::F32(0.5));
+            let small = b.compare(Compare::Lt, value, half);
+            let one = b.constant(Scalar::F32(1.0));
+            let value = b.select(small, half, one);
+            b.push(Stmt::Accumulate(part, Fold::Add, value));
+            b.close();
+            b.push(Stmt::Accumulate(sum, Fold::Add, part));
+            b.close();
+            b.store(y, Index::var(i), sum);
+            b.close();
+        });
+        assert!(check(&case, 0.0), "{length} by {run}");
+    }
+}
+
+#[test]
+fn sums_over_the_loop() {
+    for n in (44..200).step_by(7) {
+        for fold in Fold::ALL {
+            for dtype in [DType::F32, DType::I32] {
+                let mut case = Case::default();
+                let data = match (dtype, fold) {
+                    (DType::I32, _) => Data::I32(integers(n)),
+                    (_, Fold::Max | Fold::Min) => Data::F32(floats(n)),
+                    _ => Data::F32(numbers(n).into_iter().map(|x| 1.0 + x / 64.0).collect()),
+                };
+                let x = case.input("x", data);
+                let out = case.output("sum", dtype, 1);
+                let again = case.output("x again", dtype, n);
+                let mut b = Builder::new();
+                let [x, out, again] = [x, out, again].map(|id| b.arg(id, dtype));
+                let first = b.load(x, Index::constant(0));
+                let sum = b.mutable(first);
+                let i = b.open_loop(None, n, n, 1, LoopKind::Vector);
+                let value = b.load(x, Index::var(i));
+                b.push(Stmt::Accumulate(sum, *fold, value));
+                b.store(again, Index::var(i), value);
+                b.close();
+                b.store(out, Index::constant(0), sum);
+                case.kernel(b.finish("sum"));
+                let exact = dtype == DType::I32 || matches!(fold, Fold::Max | Fold::Min);
+                assert!(check(&case, if exact { 0.0 } else { 1e-5 }), "{fold:?} of {n}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bodies_of_more_values_than_registers() {
+    for (loads, wide) in [(10, true), (28, true), (31, false), (90, false)] {
+        let case = loops(60, |b, x, y| {
+            let i = b.open_loop(None, 60, 60, 1, LoopKind::Vector);
+            let values: Vec<Reg> =
+                (0..loads).map(|n| b.load(x, Index::var(i).offset(100 * n))).collect();
+            let last = values.iter().rev().copied();
+            let sum = last.reduce(|x, y| b.binary(Binary::Max, x, y)).unwrap();
+            let product = values.into_iter().reduce(|x, y| b.binary(Binary::Min, x, y)).unwrap();
+            let result = b.binary(Binary::Sub, sum, product);
+            b.store(y, Index::var(i), result);
+            b.close();
+        });
+        let assembled = check(&case, 0.0);
+        let available = Isa::available().iter().any(|isa| isa.name() == "avx512");
+        assert_eq!(assembled, wide || !available, "{loads} loads");
+    }
+}
+
+#[test]
+fn what_has_no_instruction_is_emitted_as_elsewhere() {
+    let mut case = Case::default();
+    let out = case.output("quotients", DType::I32, 50);
+    case.map("quotients", 50, LoopKind::Vector, |b, i| {
+        let out = b.arg(out, DType::I32);
+        let position = b.inst(Inst::Affine(Affine::var(i).times(3)));
+        let seven = b.constant(Scalar::I32(7));
+        let value = b.binary(Binary::Div, position, seven);
+        b.store(out, Index::var(i), value);
+    });
+    let available = Isa::available().iter().any(|isa| isa.name() == "avx512");
+    assert_eq!(check(&case, 0.0), !available);
+}
