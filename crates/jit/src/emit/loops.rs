@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{BlockArg, InstBuilder, StackSlotData, StackSlotKind, Value};
 use kiln_loops::{Fold, For, LoopKind, Reg, Scalar, Stmt};
 use kiln_tensor::DType;
@@ -11,7 +11,7 @@ use kiln_tensor::DType;
 use super::facts::{self, Changes};
 use super::ops::{self, LANES};
 use super::{Emitter, Held, Iter, Lanes, Loop, Slot, Sum, Vector};
-use crate::wide::Call;
+use crate::wide::{Call, Passed};
 
 /// A run of values of a loop's variable.
 #[derive(Clone, Copy)]
@@ -266,12 +266,18 @@ impl Emitter<'_, '_> {
             self.b.ins().store(flags, pointer, arguments, offset);
             offset += 8;
         }
-        self.vars.remove(&f.var);
-        for &reg in &call.arguments.scalars {
-            let scalar = self.read(reg).1.get(0);
+        for passed in &call.arguments.scalars {
+            let scalar = match passed {
+                Passed::Affine(e) => self.affine(e),
+                Passed::Reg(reg) => match self.read(*reg) {
+                    (DType::Bool, x) => self.b.ins().uextend(I32, x.get(0)),
+                    (_, x) => x.get(0),
+                },
+            };
             self.b.ins().store(flags, scalar, arguments, offset);
             offset += 8;
         }
+        self.vars.remove(&f.var);
         let length = match bounds.length {
             Some(length) => self.b.ins().iconst(I64, length),
             None => {

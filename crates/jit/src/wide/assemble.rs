@@ -12,8 +12,8 @@ use std::ops::Range;
 use kiln_loops::{Fold, Scalar};
 use kiln_tensor::DType;
 
-use super::body::{Access, Body, Operand, Step, Value};
-use super::evex::{Assembler, At, Gpr, K, Lanes, Op, When, Zmm};
+use super::body::{Access, Body, Operand, Step, Stream, Value};
+use super::evex::{Assembler, At, Gpr, K, Lanes, Op, Rm, When, Zmm};
 
 /// Elements of a vector.
 pub(super) const LANES: usize = 16;
@@ -206,8 +206,12 @@ struct Writer<'b> {
     body: &'b Body,
     /// Vectors of a turn of the main loop.
     parts: usize,
-    /// The registers of the streams, then of the counters of loops inside by depth.
-    general: Vec<Gpr>,
+    /// The registers of the streams; the address of one without lies among the arguments.
+    streams: Vec<Option<Gpr>>,
+    /// Those of the counters of loops inside, by depth.
+    counters: Vec<Gpr>,
+    /// Registers to save.
+    saved: Vec<Gpr>,
     /// Constants and scalars that have a register.
     resident: HashMap<Operand, Zmm>,
 }
@@ -224,7 +228,24 @@ impl<'b> Writer<'b> {
             }
             deepest = deepest.max(depth);
         }
-        let general = GENERAL.get(..body.streams.len() + deepest)?.to_vec();
+        let mut general = GENERAL.into_iter();
+        let counters: Vec<Gpr> = general.by_ref().take(deepest).collect();
+        if counters.len() < deepest {
+            return None;
+        }
+        // Streams that move need a register.
+        let mut streams = vec![None; body.streams.len()];
+        for moves in [true, false] {
+            let wanted = streams.iter_mut().zip(&body.streams);
+            for (register, _) in wanted.filter(|(_, s)| s.moves.is_empty() != moves) {
+                *register = general.next();
+                if moves && register.is_none() {
+                    return None;
+                }
+            }
+        }
+        let taken = GENERAL.len() - general.len();
+        let saved = GENERAL[..taken].get(FREE..).unwrap_or_default().to_vec();
         let mut often: Vec<(Operand, usize)> = Vec::new();
         for operand in body.steps.iter().flat_map(|s| s.reads()).flatten() {
             if matches!(operand, Operand::Value(_)) {
@@ -238,16 +259,18 @@ impl<'b> Writer<'b> {
         often.sort_by_key(|o| std::cmp::Reverse(o.1));
         let resident = often.into_iter().zip(end..VECTORS.end).map(|(o, r)| (o.0, Zmm(r)));
         let resident = resident.collect();
-        Some(Writer { code: Assembler::new(listed), body, parts, general, resident })
+        let code = Assembler::new(listed);
+        Some(Writer { code, body, parts, streams, counters, saved, resident })
     }
 
     fn function(mut self, main: &Schedule, rest: &Schedule) -> Assembler {
-        let saved = self.general.get(FREE..).unwrap_or_default().to_vec();
-        for &register in &saved {
+        for &register in &self.saved {
             self.code.push(register);
         }
-        for stream in 0..self.body.streams.len() {
-            self.code.load(self.general[stream], argument(stream));
+        for (stream, register) in self.streams.iter().enumerate() {
+            if let Some(register) = *register {
+                self.code.load(register, argument(stream));
+            }
         }
         let mut resident: Vec<_> = self.resident.iter().map(|(&o, &r)| (o, r)).collect();
         resident.sort_unstable_by_key(|r| r.1.0);
@@ -276,7 +299,7 @@ impl<'b> Writer<'b> {
         self.code.subtract(TURNS, INDEX);
         let none = self.code.jump(When::LessOrEqual);
         let head = self.code.head();
-        self.code.set(SCRATCH, u32::from(u16::MAX));
+        self.code.set(SCRATCH, u16::MAX.into());
         self.code.low_bits(SCRATCH, SCRATCH, TURNS);
         self.code.mask_of(REST, SCRATCH);
         self.steps(rest, Some(REST));
@@ -288,7 +311,7 @@ impl<'b> Writer<'b> {
             self.close(sum);
         }
         self.code.finish();
-        for &register in saved.iter().rev() {
+        for &register in self.saved.iter().rev() {
             self.code.pop(register);
         }
         self.code.ret();
@@ -329,9 +352,13 @@ impl<'b> Writer<'b> {
     /// On to the next vectors.
     fn advance(&mut self, parts: usize) {
         self.code.add_number(INDEX, (LANES * parts) as i32);
-        for (stream, &register) in self.body.streams.iter().zip(&self.general) {
-            if stream.follows && !stream.moves.is_empty() {
-                self.code.add_number(register, VECTOR * parts as i32);
+        for (stream, register) in self.body.streams.iter().zip(&self.streams) {
+            if let Some(register) = *register
+                && stream.follows
+                && !stream.moves.is_empty()
+            {
+                let bytes = LANES * parts * usize::from(stream.size);
+                self.code.add_number(register, bytes as i32);
             }
         }
     }
@@ -342,21 +369,43 @@ impl<'b> Writer<'b> {
             Operand::Constant(0) => self.code.vector(Op::XOR, to, to, to, Lanes::All),
             Operand::Constant(bits) => {
                 self.code.set(SCRATCH, bits);
-                self.code.vector(Op::SPREAD, to, Zmm(0), super::evex::Rm::Gpr(SCRATCH), Lanes::All);
+                self.code.vector(Op::SPREAD, to, Zmm(0), Rm::Gpr(SCRATCH), Lanes::All);
             }
             Operand::Scalar(n) => {
                 let at = argument(self.body.streams.len() + n);
                 self.code.vector(Op::BROADCAST, to, Zmm(0), at, Lanes::All);
             }
+            Operand::Lanes => {
+                self.spread(Operand::Constant(0), to);
+                for (bit, lanes) in [0xaaaau32, 0xcccc, 0xf0f0, 0xff00].into_iter().enumerate() {
+                    self.these(HERE, lanes);
+                    let through = Zmm(VECTORS.start - 1);
+                    self.spread(Operand::Constant(1 << bit), through);
+                    self.code.vector(Op::ADD_I32, to, to, through, Lanes::Merge(HERE));
+                }
+            }
             Operand::Value(_) => {}
         }
     }
 
-    fn place(&self, access: Access, part: usize) -> At {
+    /// A mask of some lanes.
+    fn these(&mut self, to: K, lanes: u32) {
+        self.code.set(SCRATCH, lanes);
+        self.code.mask_of(to, SCRATCH);
+    }
+
+    fn place(&mut self, access: Access, part: usize) -> At {
         let stream = &self.body.streams[access.stream];
-        let index = (stream.follows && stream.moves.is_empty()).then_some((INDEX, 4));
-        let ahead = if stream.follows { VECTOR * part as i32 } else { 0 };
-        At { base: self.general[access.stream], index, displacement: access.offset + ahead }
+        let index = (stream.follows && stream.moves.is_empty()).then_some((INDEX, stream.size));
+        let ahead = if stream.follows { LANES * part * usize::from(stream.size) } else { 0 };
+        let base = match self.streams[access.stream] {
+            Some(register) => register,
+            None => {
+                self.code.load(SCRATCH, argument(access.stream));
+                SCRATCH
+            }
+        };
+        At { base, index, displacement: access.offset + ahead as i32 }
     }
 
     /// The steps of a turn; with a mask only in its lanes.
@@ -366,14 +415,14 @@ impl<'b> Writer<'b> {
         for &(step, part) in &schedule.items {
             match self.body.steps[step] {
                 Step::Repeat(turns) => {
-                    let counter = self.general[self.body.streams.len() + open.len()];
+                    let counter = self.counters[open.len()];
                     self.code.set(counter, turns);
                     open.push((number, self.code.head(), turns));
                     number += 1;
                 }
                 Step::End => {
                     let Some((number, head, turns)) = open.pop() else { continue };
-                    let counter = self.general[self.body.streams.len() + open.len()];
+                    let counter = self.counters[open.len()];
                     self.shift(number, 1);
                     self.code.add_number(counter, -1);
                     self.code.jump_back(When::NotEqual, head);
@@ -386,7 +435,8 @@ impl<'b> Writer<'b> {
 
     /// Moves the streams by so many turns of a loop.
     fn shift(&mut self, number: usize, turns: i64) {
-        for (stream, &register) in self.body.streams.iter().zip(&self.general) {
+        for (stream, register) in self.body.streams.iter().zip(&self.streams) {
+            let Some(register) = *register else { continue };
             for &(_, by) in stream.moves.iter().filter(|m| m.0 == number) {
                 // Reading checks that this fits.
                 self.code.add_number(register, (by * turns) as i32);
@@ -411,18 +461,33 @@ impl<'b> Writer<'b> {
         match step {
             Step::Load(v, access) => {
                 let at = self.place(access, part);
-                let to = Zmm(register(v));
-                match (self.body.streams[access.stream].follows, mask) {
-                    (false, _) => self.code.vector(Op::BROADCAST, to, Zmm(0), at, Lanes::All),
-                    (true, Some(k)) => self.code.vector(Op::LOAD, to, Zmm(0), at, Lanes::Zero(k)),
-                    (true, None) => self.code.vector(Op::LOAD, to, Zmm(0), at, Lanes::All),
-                }
+                let lanes = mask.map_or(Lanes::All, Lanes::Zero);
+                let (op, lanes) = match self.body.streams[access.stream] {
+                    Stream { follows: false, .. } => (Op::BROADCAST, Lanes::All),
+                    Stream { size: 1, .. } => (Op::WIDEN, lanes),
+                    _ => (Op::LOAD, lanes),
+                };
+                self.code.vector(op, Zmm(register(v)), Zmm(0), at, lanes);
             }
             Step::Store(access, x) => {
-                let (x, at) = (self.operand(schedule, x, part, 0), self.place(access, part));
+                let x = self.operand(schedule, x, part, 0);
+                let at = self.place(access, part);
                 let lanes = mask.map_or(Lanes::All, Lanes::Merge);
-                self.code.vector(Op::STORE, x, Zmm(0), at, lanes);
+                let op = match self.body.streams[access.stream].size {
+                    1 => Op::NARROW,
+                    _ => Op::STORE,
+                };
+                self.code.vector(op, x, Zmm(0), at, lanes);
             }
+            Step::Turns(v) => {
+                let lanes = self.operand(schedule, Operand::Lanes, part, 0);
+                let to = Zmm(register(v));
+                self.code.set(SCRATCH, (LANES * part) as u32);
+                self.code.add(SCRATCH, INDEX);
+                self.code.vector(Op::SPREAD, to, Zmm(0), Rm::Gpr(SCRATCH), Lanes::All);
+                self.code.vector(Op::ADD_I32, to, to, lanes, Lanes::All);
+            }
+            Step::These(v, lanes) => self.these(K(register(v)), lanes.into()),
             Step::Copy(v, x) => {
                 let to = Zmm(register(v));
                 let x = self.operand(schedule, x, part, to.0);

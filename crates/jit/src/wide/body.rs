@@ -1,19 +1,9 @@
 //! What a vector loop does, as steps that are about one vector instruction each.
-//!
-//! Reading declines whatever [`super::assemble`] has no instructions for; the loop is then emitted
-//! by Cranelift. Loops inside are written out where they are short; of those that stay, memory is
-//! walked by pointers that move from turn to turn.
 
-use std::collections::{HashMap, HashSet};
-
-use kiln_loops::{
-    Affine, Binary, Compare, Fold, For, Index, Inst, Kernel, LoopKind, Mem, Reg, Scalar, Stmt,
-    Unary, Var,
-};
+use kiln_loops::{Affine, Fold, Mem, Reg};
 use kiln_tensor::DType;
 
 use super::evex::{KOp, Op};
-use crate::emit::facts::{self, Changes};
 
 /// A vector or, if it is a truth value, a mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +17,8 @@ pub(super) enum Operand {
     Constant(u32),
     /// A scalar that the caller passes, in every lane.
     Scalar(usize),
+    /// 0 to 15.
+    Lanes,
 }
 
 /// Elements that follow each other, or one for all lanes if the stream stays: so many bytes behind
@@ -37,20 +29,28 @@ pub(super) struct Access {
     pub offset: i32,
 }
 
+/// What each turn of loops inside adds, by their numbers; loops that add nothing are left out.
+pub(super) type Moves = Vec<(usize, i64)>;
+
 /// A pointer that the caller passes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Stream {
+    /// Bytes of an element: 4, or 1 for truth values.
+    pub size: u8,
     /// Whether it goes from element to element with the loop's variable.
     pub follows: bool,
     /// Bytes that it moves by in each turn of loops inside, by the loops' numbers.
-    pub moves: Vec<(usize, i64)>,
+    pub moves: Moves,
 }
 
 /// About one instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Step {
+    /// Truth values as 0 and 1.
     Load(Value, Access),
     Store(Access, Operand),
+    /// The turns of the loop, from 0 on.
+    Turns(Value),
     Copy(Value, Operand),
     One(Op, Value, Operand),
     /// With a number that belongs to the instruction.
@@ -62,6 +62,8 @@ pub(super) enum Step {
     /// A mask: where the predicate holds.
     Compare(Op, Value, [Operand; 2], u8),
     Logic(KOp, Value, [Value; 2]),
+    /// A mask of these lanes.
+    These(Value, u16),
     /// The first where the mask is set, else the second.
     Select(Value, Value, [Operand; 2]),
     /// The operand is accumulated over the whole loop.
@@ -87,488 +89,18 @@ pub(super) struct Body {
 pub(crate) struct Arguments {
     /// Where the streams begin.
     pub streams: Vec<(Mem, Affine)>,
-    pub scalars: Vec<Reg>,
+    pub scalars: Vec<Passed>,
     /// What the sums are accumulated to.
     pub sums: Vec<(Reg, Fold, DType)>,
 }
 
-/// Statements that an inner loop may come to when it is written out.
-const WRITTEN_OUT: usize = 32;
-/// Steps that a body may come to.
-const STEPS: usize = 256;
-
-/// The types of a kernel's registers, and which are constants.
-#[derive(Default)]
-pub(super) struct Registers {
-    dtypes: HashMap<Reg, DType>,
-    constants: HashMap<Reg, Scalar>,
-}
-
-impl Registers {
-    pub fn of(kernel: &Kernel, args: &[DType]) -> Registers {
-        let mut registers = Registers::default();
-        registers.add(kernel, args, &kernel.body);
-        registers
-    }
-
-    fn add(&mut self, kernel: &Kernel, args: &[DType], body: &[Stmt]) {
-        for stmt in body {
-            match stmt {
-                Stmt::For(inner) => self.add(kernel, args, &inner.body),
-                Stmt::Mut(reg, init) => drop(self.dtypes.insert(*reg, self.dtypes[init])),
-                Stmt::Let(reg, inst) => {
-                    let dtype = match inst {
-                        Inst::Const(value) => {
-                            self.constants.insert(*reg, *value);
-                            value.dtype()
-                        }
-                        Inst::Load(mem, _) => element(kernel, args, *mem),
-                        Inst::Affine(_) | Inst::Clamp(..) => DType::I32,
-                        Inst::Unary(_, x) | Inst::Binary(_, x, _) | Inst::Select(_, x, _) => {
-                            self.dtypes[x]
-                        }
-                        Inst::Compare(..) => DType::Bool,
-                        Inst::Cast(to, _) => *to,
-                        Inst::Call(..) => DType::F32,
-                    };
-                    self.dtypes.insert(*reg, dtype);
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-fn element(kernel: &Kernel, args: &[DType], mem: Mem) -> DType {
-    match mem {
-        Mem::Arg(n) => args[n as usize],
-        Mem::Local(n) => kernel.locals[n as usize].dtype,
-    }
-}
-
-/// The value of a loop's variable: a constant, and for each loop that stays what a turn adds.
-#[derive(Clone, Default)]
-struct Place {
-    constant: i64,
-    turns: Vec<(usize, i64)>,
-    /// The greatest value.
-    last: i64,
-}
-
-struct Reader<'k> {
-    kernel: &'k Kernel,
-    args: &'k [DType],
-    registers: &'k Registers,
-    var: Var,
-    /// Registers that do not change in the loop.
-    fixed: HashSet<Reg>,
-    values: HashMap<Reg, Value>,
-    vars: HashMap<Var, Place>,
-    /// Turns of the loops inside that stay.
-    turns: Vec<i64>,
-    /// Streams by memory, terms of the variables outside and whether and how they move.
-    streams: HashMap<(Mem, Affine, Stream), usize>,
-    body: Body,
-    arguments: Arguments,
-}
-
-/// The body of a vector loop and what it is called with, if it has one.
-pub(super) fn read(
-    kernel: &Kernel,
-    args: &[DType],
-    registers: &Registers,
-    f: &For,
-) -> Option<(Body, Arguments)> {
-    let changes = Changes::of(&f.body);
-    let fixed = facts::invariants(f, &changes, &HashSet::new());
-    let mut reader = Reader {
-        kernel,
-        args,
-        registers,
-        var: f.var,
-        fixed: fixed.into_iter().map(|(reg, _)| reg).collect(),
-        values: HashMap::new(),
-        vars: HashMap::new(),
-        turns: Vec::new(),
-        streams: HashMap::new(),
-        body: Body::default(),
-        arguments: Arguments::default(),
-    };
-    for (reg, fold) in facts::sums(&f.body, &changes) {
-        let dtype = registers.dtypes[&reg];
-        if dtype == DType::Bool {
-            return None;
-        }
-        reader.body.sums.push((fold, dtype));
-        reader.arguments.sums.push((reg, fold, dtype));
-    }
-    reader.statements(&f.body)?;
-    Some((reader.body, reader.arguments))
-}
-
-impl Reader<'_> {
-    fn statements(&mut self, body: &[Stmt]) -> Option<()> {
-        body.iter().try_for_each(|stmt| self.statement(stmt))
-    }
-
-    fn statement(&mut self, stmt: &Stmt) -> Option<()> {
-        if self.body.steps.len() > STEPS {
-            return None;
-        }
-        match stmt {
-            Stmt::Let(reg, _) if self.fixed.contains(reg) => {}
-            Stmt::Let(reg, inst) => self.define(*reg, inst)?,
-            Stmt::Mut(reg, init) => {
-                let init = self.operand(*init)?;
-                let value = self.value(self.registers.dtypes[reg]);
-                self.copy(value, init)?;
-                self.values.insert(*reg, value);
-            }
-            Stmt::Set(reg, x) => {
-                let x = self.operand(*x)?;
-                self.copy(*self.values.get(reg)?, x)?;
-            }
-            Stmt::Accumulate(reg, fold, x) => {
-                let x = self.operand(*x)?;
-                let step = match self.values.get(reg) {
-                    Some(&value) => {
-                        let dtype = self.registers.dtypes[reg];
-                        binary(fold.binary(), dtype, value, [Operand::Value(value), x])?
-                    }
-                    None => {
-                        let sums = &self.arguments.sums;
-                        let sum = sums.iter().position(|s| s.0 == *reg)?;
-                        if sums[sum].1 != *fold {
-                            return None;
-                        }
-                        Step::Sum(sum, x)
-                    }
-                };
-                self.body.steps.push(step);
-            }
-            Stmt::Store(mem, index, x) => {
-                let (access, x) = (self.access(*mem, index)?, self.operand(*x)?);
-                if !self.body.streams[access.stream].follows {
-                    return None;
-                }
-                self.body.steps.push(Step::Store(access, x));
-            }
-            Stmt::For(inner) => self.inner(inner)?,
-            Stmt::Block(_) | Stmt::Contract(_) | Stmt::Pack(_) | Stmt::Transform(_) => return None,
-        }
-        Some(())
-    }
-
-    fn value(&mut self, dtype: DType) -> Value {
-        self.body.masks.push(dtype == DType::Bool);
-        Value(self.body.masks.len() as u32 - 1)
-    }
-
-    /// Masks are not copied.
-    fn copy(&mut self, to: Value, x: Operand) -> Option<()> {
-        let mask = self.body.masks[to.0 as usize];
-        self.body.steps.push(Step::Copy(to, x));
-        (!mask).then_some(())
-    }
-
-    /// Truth values that do not change in the loop have no form.
-    fn operand(&mut self, reg: Reg) -> Option<Operand> {
-        if let Some(&value) = self.values.get(&reg) {
-            return Some(Operand::Value(value));
-        }
-        match self.registers.constants.get(&reg) {
-            Some(Scalar::F32(x)) => return Some(Operand::Constant(x.to_bits())),
-            Some(Scalar::I32(x)) => return Some(Operand::Constant(*x as u32)),
-            Some(Scalar::Bool(_)) => return None,
-            None => {}
-        }
-        if self.registers.dtypes[&reg] == DType::Bool {
-            return None;
-        }
-        let scalars = &mut self.arguments.scalars;
-        let position = scalars.iter().position(|&s| s == reg).unwrap_or_else(|| {
-            scalars.push(reg);
-            scalars.len() - 1
-        });
-        self.body.scalars = scalars.len();
-        Some(Operand::Scalar(position))
-    }
-
-    fn mask(&mut self, reg: Reg) -> Option<Value> {
-        self.values.get(&reg).copied()
-    }
-
-    fn define(&mut self, reg: Reg, inst: &Inst) -> Option<()> {
-        let value = self.value(self.registers.dtypes[&reg]);
-        let dtype = |reg: &Reg| self.registers.dtypes[reg];
-        let step = match inst {
-            Inst::Load(mem, index) => Step::Load(value, self.access(*mem, index)?),
-            Inst::Unary(Unary::Not, x) if dtype(x) == DType::Bool => {
-                let x = self.mask(*x)?;
-                Step::Logic(KOp::NOT, value, [x, x])
-            }
-            Inst::Unary(op, x) => unary(*op, dtype(x), value, self.operand(*x)?)?,
-            Inst::Binary(op, x, y) if dtype(x) == DType::Bool => {
-                let op = match op {
-                    Binary::And => KOp::AND,
-                    Binary::Or => KOp::OR,
-                    Binary::Xor => KOp::XOR,
-                    _ => return None,
-                };
-                Step::Logic(op, value, [self.mask(*x)?, self.mask(*y)?])
-            }
-            Inst::Binary(op, x, y) => {
-                let dtype = dtype(x);
-                binary(*op, dtype, value, [self.operand(*x)?, self.operand(*y)?])?
-            }
-            Inst::Compare(op, x, y) if dtype(x) == DType::Bool => {
-                let op = match op {
-                    Compare::Eq => KOp::SAME,
-                    Compare::Ne => KOp::XOR,
-                    _ => return None,
-                };
-                Step::Logic(op, value, [self.mask(*x)?, self.mask(*y)?])
-            }
-            Inst::Compare(op, x, y) => {
-                let dtype = dtype(x);
-                compare(*op, dtype, value, [self.operand(*x)?, self.operand(*y)?])
-            }
-            Inst::Select(condition, x, y) if dtype(x) != DType::Bool => {
-                let condition = self.mask(*condition)?;
-                Step::Select(value, condition, [self.operand(*x)?, self.operand(*y)?])
-            }
-            Inst::Cast(to, x) => match (dtype(x), *to) {
-                (DType::Bool, DType::Bool) => return None,
-                (DType::Bool, to) => {
-                    let one = if to == DType::F32 { 1.0f32.to_bits() } else { 1 };
-                    let choice = [Operand::Constant(one), Operand::Constant(0)];
-                    Step::Select(value, self.mask(*x)?, choice)
-                }
-                (from, DType::Bool) => {
-                    compare(Compare::Ne, from, value, [self.operand(*x)?, Operand::Constant(0)])
-                }
-                (DType::I32, DType::F32) => Step::One(Op::TO_F32, value, self.operand(*x)?),
-                (DType::F32, DType::I32) => {
-                    let x = self.operand(*x)?;
-                    self.truncate(value, x)
-                }
-                _ => Step::Copy(value, self.operand(*x)?),
-            },
-            Inst::Const(_)
-            | Inst::Affine(_)
-            | Inst::Select(..)
-            | Inst::Call(..)
-            | Inst::Clamp(..) => return None,
-        };
-        self.body.steps.push(step);
-        self.values.insert(reg, value);
-        Some(())
-    }
-
-    /// The instruction gives the least i32 where there is no answer: beyond the greatest, and NaN.
-    fn truncate(&mut self, value: Value, x: Operand) -> Step {
-        let [plain, capped] = [(); 2].map(|()| self.value(DType::I32));
-        let [above, number] = [(); 2].map(|()| self.value(DType::Bool));
-        let beyond = Operand::Constant((i32::MAX as f32).to_bits());
-        self.body.steps.extend([
-            Step::One(Op::TO_I32, plain, x),
-            compare(Compare::Ge, DType::F32, above, [x, beyond]),
-            Step::Select(
-                capped,
-                above,
-                [Operand::Constant(i32::MAX as u32), Operand::Value(plain)],
-            ),
-            compare(Compare::Eq, DType::F32, number, [x, x]),
-        ]);
-        Step::Select(value, number, [Operand::Value(capped), Operand::Constant(0)])
-    }
-
-    /// Memory of f32 or i32, walked with the loop's variable or not at all.
-    fn access(&mut self, mem: Mem, index: &Index) -> Option<Access> {
-        let dtype = element(self.kernel, self.args, mem);
-        if dtype == DType::Bool || !index.dynamic.is_empty() {
-            return None;
-        }
-        let size = dtype.bytes() as i64;
-        let mut outside = index.affine.clone();
-        let mut constant = outside.constant;
-        outside.constant = 0;
-        let mut moves: Vec<(usize, i64)> = Vec::new();
-        for &(var, coefficient) in &index.affine.terms {
-            let Some(place) = self.vars.get(&var) else { continue };
-            outside = outside.plus(&Affine::var(var).times(-coefficient));
-            constant = constant.checked_add(coefficient.checked_mul(place.constant)?)?;
-            for &(number, by) in &place.turns {
-                let by = by.checked_mul(coefficient)?.checked_mul(size)?;
-                match moves.iter_mut().find(|m| m.0 == number) {
-                    Some(m) => m.1 += by,
-                    None => moves.push((number, by)),
-                }
-            }
-        }
-        moves.retain(|m| m.1 != 0);
-        moves.sort_unstable();
-        let reach = |m: &(usize, i64)| m.1.checked_mul(self.turns[m.0]);
-        if !moves.iter().all(|m| reach(m).is_some_and(|n| i32::try_from(n.abs()).is_ok())) {
-            return None;
-        }
-        let follows = outside.coefficient(self.var) == 1;
-        let stream = Stream { follows, moves };
-        let next = self.body.streams.len();
-        let key = (mem, outside, stream);
-        let position = match self.streams.get(&key) {
-            Some(&position) => position,
-            None => {
-                self.arguments.streams.push((mem, key.1.clone().offset(constant)));
-                self.body.streams.push(key.2.clone());
-                self.streams.insert(key, next);
-                next
-            }
-        };
-        let first = self.arguments.streams[position].1.constant;
-        let offset = constant.checked_sub(first)?.checked_mul(size)?;
-        // The vectors of a turn lie a little further on.
-        let offset = i32::try_from(offset).ok().filter(|o| o.abs() < i32::MAX / 2)?;
-        Some(Access { stream: position, offset })
-    }
-
-    /// A loop inside: written out if that is short.
-    fn inner(&mut self, f: &For) -> Option<()> {
-        let (extent, end, step) = (f.extent as i64, f.end as i64, f.step as i64);
-        if f.kind != LoopKind::Serial {
-            return None;
-        }
-        let start = match f.start {
-            None => Place::default(),
-            Some(var) => self.vars.get(&var)?.clone(),
-        };
-        let length = match start.last + extent <= end {
-            true => extent,
-            false if start.turns.is_empty() => extent.min(end - start.constant),
-            false => return None, // its last turns differ
-        };
-        if length <= 0 {
-            return Some(());
-        }
-        let turns = (length - 1) / step + 1;
-        let once = facts::weight(&f.body).max(1);
-        if (turns as usize).saturating_mul(once) <= WRITTEN_OUT || turns == 1 {
-            return (0..turns).try_for_each(|turn| self.turn(f, &start, turn * step));
-        }
-        // A last turn that may be shorter than the others is written out.
-        let whole = length / step;
-        let number = self.turns.len();
-        self.turns.push(whole);
-        let mut place = start.clone();
-        place.turns.push((number, step));
-        place.last = place.last.checked_add((whole - 1) * step)?;
-        self.vars.insert(f.var, place);
-        self.body.steps.push(Step::Repeat(u32::try_from(whole).ok()?));
-        self.statements(&f.body)?;
-        self.body.steps.push(Step::End);
-        self.vars.remove(&f.var);
-        if whole < turns {
-            self.turn(f, &start, whole * step)?;
-        }
-        Some(())
-    }
-
-    fn turn(&mut self, f: &For, start: &Place, by: i64) -> Option<()> {
-        let mut place = start.clone();
-        place.constant += by;
-        place.last += by;
-        self.vars.insert(f.var, place);
-        self.statements(&f.body)?;
-        self.vars.remove(&f.var);
-        Some(())
-    }
-}
-
-fn unary(op: Unary, dtype: DType, to: Value, x: Operand) -> Option<Step> {
-    let sign = 1u32 << 31;
-    Some(match (op, dtype) {
-        (Unary::Neg, DType::F32) => Step::Two(Op::XOR, to, [x, Operand::Constant(sign)]),
-        (Unary::Abs, DType::F32) => Step::Two(Op::AND, to, [x, Operand::Constant(!sign)]),
-        (Unary::Sqrt, _) => Step::One(Op::SQRT, to, x),
-        // The number's low bits choose the direction, the fourth keeps the inexact flag as it is.
-        (Unary::Round, _) => Step::Number(Op::ROUND, to, x, 8),
-        (Unary::Floor, _) => Step::Number(Op::ROUND, to, x, 9),
-        (Unary::Ceil, _) => Step::Number(Op::ROUND, to, x, 10),
-        (Unary::Neg, DType::I32) => Step::Two(Op::SUB_I32, to, [Operand::Constant(0), x]),
-        (Unary::Abs, DType::I32) => Step::One(Op::ABS_I32, to, x),
-        (Unary::Not, DType::I32) => Step::Two(Op::XOR, to, [x, Operand::Constant(u32::MAX)]),
-        _ => return None,
-    })
-}
-
-pub(super) fn binary(op: Binary, dtype: DType, to: Value, [x, y]: [Operand; 2]) -> Option<Step> {
-    let two = |op| Some(Step::Two(op, to, [x, y]));
-    if dtype == DType::I32 {
-        return match (op, y) {
-            (Binary::Add, _) => two(Op::ADD_I32),
-            (Binary::Sub, _) => two(Op::SUB_I32),
-            (Binary::Mul, _) => two(Op::MUL_I32),
-            (Binary::Max, _) => two(Op::MAX_I32),
-            (Binary::Min, _) => two(Op::MIN_I32),
-            (Binary::And, _) => two(Op::AND),
-            (Binary::Or, _) => two(Op::OR),
-            (Binary::Xor, _) => two(Op::XOR),
-            (Binary::Shl, Operand::Constant(n)) => {
-                Some(Step::Number(Op::SHIFT_LEFT, to, x, n as u8 & 31))
-            }
-            (Binary::Shr, Operand::Constant(n)) => {
-                Some(Step::Number(Op::SHIFT_RIGHT, to, x, n as u8 & 31))
-            }
-            _ => None,
-        };
-    }
-    match op {
-        Binary::Add => two(Op::ADD),
-        Binary::Sub => two(Op::SUB),
-        Binary::Mul => two(Op::MUL),
-        Binary::Div => two(Op::DIV),
-        Binary::Max => Some(extremum(Op::MAX, to, [x, y])),
-        Binary::Min => Some(extremum(Op::MIN, to, [x, y])),
-        _ => None,
-    }
-}
-
-/// The first operand where it compares so or is NaN, else the second. The instruction gives its
-/// second operand where either is NaN or both are equal.
-fn extremum(op: Op, to: Value, [x, y]: [Operand; 2]) -> Step {
-    let number = |o| match o {
-        Operand::Constant(bits) => Some(f32::from_bits(bits)).filter(|c| !c.is_nan()),
-        _ => None,
-    };
-    match (number(x), number(y)) {
-        (Some(_), _) => Step::Two(op, to, [x, y]),
-        // Equal numbers other than 0 are the same bits: their order does not matter.
-        (None, Some(c)) if c != 0.0 => Step::Two(op, to, [y, x]),
-        _ => Step::KeepNan(op, to, [x, y]),
-    }
-}
-
-fn compare(op: Compare, dtype: DType, to: Value, operands: [Operand; 2]) -> Step {
-    if dtype == DType::F32 {
-        let predicate = match op {
-            Compare::Eq => 0x00,
-            Compare::Ne => 0x04,
-            Compare::Lt => 0x11,
-            Compare::Le => 0x12,
-            Compare::Gt => 0x1e,
-            Compare::Ge => 0x1d,
-        };
-        return Step::Compare(Op::COMPARE, to, operands, predicate);
-    }
-    let predicate = match op {
-        Compare::Eq => 0,
-        Compare::Lt => 1,
-        Compare::Le => 2,
-        Compare::Ne => 4,
-        Compare::Ge => 5,
-        Compare::Gt => 6,
-    };
-    Step::Compare(Op::COMPARE_I32, to, operands, predicate)
+/// A scalar that the caller passes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Passed {
+    /// A truth value as 0 or 1.
+    Reg(Reg),
+    /// In the first turn of the loop.
+    Affine(Affine),
 }
 
 impl Step {
@@ -583,6 +115,8 @@ impl Step {
             | Step::KeepNan(_, v, _)
             | Step::Compare(_, v, ..)
             | Step::Logic(_, v, _)
+            | Step::These(v, _)
+            | Step::Turns(v)
             | Step::Select(v, ..) => Some(v),
             Step::Store(..) | Step::Sum(..) | Step::Repeat(_) | Step::End => None,
         }
@@ -601,7 +135,8 @@ impl Step {
             | Step::Compare(_, _, [x, y], _) => [Some(x), Some(y), None],
             Step::Logic(_, _, [x, y]) => [Some(Operand::Value(x)), Some(Operand::Value(y)), None],
             Step::Select(_, mask, [x, y]) => [Some(x), Some(y), Some(Operand::Value(mask))],
-            Step::Load(..) | Step::Repeat(_) | Step::End => [None; 3],
+            Step::Turns(_) => [Some(Operand::Lanes), None, None],
+            Step::Load(..) | Step::These(..) | Step::Repeat(_) | Step::End => [None; 3],
         }
     }
 }

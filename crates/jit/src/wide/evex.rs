@@ -139,6 +139,13 @@ impl Op {
     pub const MIN_I32: Op = op("vpminsd", Form::Three, 2, 1, 0x39);
     pub const ABS_I32: Op = op("vpabsd", Form::Two, 2, 1, 0x1e);
     pub const COMPARE_I32: Op = op("vpcmpd", Form::Mask, 3, 1, 0x1f);
+    /// Of every other element the product of 64 bits.
+    pub const MUL_PAIRS: Op = Op { double: true, ..op("vpmuludq", Form::Three, 1, 1, 0xf4) };
+    pub const SHIFT_PAIRS_RIGHT: Op =
+        Op { double: true, ..op("vpsrlq", Form::Shift(2), 1, 1, 0x73) };
+    /// Bytes to elements of 32 bits, and back.
+    pub const WIDEN: Op = Op { memory: 16, ..op("vpmovzxbd", Form::Two, 2, 1, 0x31) };
+    pub const NARROW: Op = Op { memory: 16, ..op("vpmovdb", Form::Store, 2, 2, 0x31) };
     pub const SHIFT_LEFT: Op = op("vpslld", Form::Shift(6), 1, 1, 0x72);
     pub const SHIFT_RIGHT: Op = op("vpsrld", Form::Shift(2), 1, 1, 0x72);
 }
@@ -339,6 +346,11 @@ impl Assembler {
     pub fn load(&mut self, to: Gpr, at: At) {
         self.line(|| format!("mov {to}, {}", Rm::At(at)));
         self.quad(0x8b, to, at.into());
+    }
+
+    pub fn add(&mut self, to: Gpr, y: Gpr) {
+        self.line(|| format!("add {to}, {y}"));
+        self.quad(0x01, y, Rm::Gpr(to));
     }
 
     pub fn subtract(&mut self, to: Gpr, y: Gpr) {

@@ -9,6 +9,7 @@
 mod assemble;
 mod body;
 mod evex;
+mod read;
 
 use std::collections::HashMap;
 
@@ -17,7 +18,9 @@ use kiln_loops::{For, LoopKind, Stmt, Var};
 use rayon::prelude::*;
 
 use crate::emit::{Source, facts};
-use body::{Arguments, Body, Registers};
+pub(crate) use body::Passed;
+use body::{Arguments, Body};
+use read::Registers;
 
 /// Statements, over all turns, below which a call takes longer than it saves: about 6 ns, measured
 /// on maxima, normalisation and pooling of rows of 16 to 96 elements.
@@ -103,7 +106,7 @@ fn loops(source: &Source<'_>) -> Vec<(Var, Body, Arguments)> {
     }
     let registers = Registers::of(source.kernel, source.dtypes);
     let read = |f: &&For| {
-        let (body, arguments) = body::read(source.kernel, source.dtypes, &registers, f)?;
+        let (body, arguments) = read::read(source.kernel, source.dtypes, &registers, f)?;
         Some((f.var, body, arguments))
     };
     found.iter().filter_map(read).collect()
