@@ -270,6 +270,11 @@ fn channelwise_products() {
 #[cfg_attr(miri, ignore = "long")]
 fn large_matrices_over_several_blocks() {
     for (m, n, k, layout) in [
+        (10, 256, 390, 4),
+        (11, 300, 7, 3),
+        (13, 313, 21, 0),
+        (16, 257, 800, 1),
+        (16, 344, 385, 7),
         (33, 1100, 900, 0),
         (257, 130, 1153, 1),
         (64, 64, 4100, 2),
@@ -284,6 +289,36 @@ fn large_matrices_over_several_blocks() {
     ] {
         for accumulate in [false, true] {
             check(&matrices(m, n, k, layout), accumulate, (m + n + k) as u64);
+        }
+    }
+}
+
+/// Bias, residual, ReLU and cap, against the same done to the plain product.
+#[test]
+fn epilogues() {
+    let mut random = Random(11);
+    for (m, n, k, layout) in [(3, 20, 9, 0), (9, 50, 24, 0), (13, 300, 10, 0), (16, 259, 385, 4)] {
+        if cfg!(miri) && n > 100 {
+            continue;
+        }
+        let tables = matrices(m, n, k, layout);
+        let [a, b] = [m * k, k * n].map(|elements| random.floats(elements));
+        let (bias, residual) = (random.floats(n), random.floats(m * n));
+        for isa in Isa::available() {
+            let plain = Contraction::new(isa, tables.clone(), false).unwrap();
+            let mut scratch = Scratch::new(plain.scratch_bytes());
+            let mut expected = vec![0.0; m * n];
+            plain.run(&a, &b, &mut expected, &mut scratch);
+            for &row in &tables.c_row {
+                for (&column, bias) in tables.c_col.iter().zip(&bias) {
+                    let at = (row + column) as usize;
+                    expected[at] = (expected[at] + bias + residual[at]).clamp(0.0, 1.5) + 0.0;
+                }
+            }
+            let product = plain.with_epilogue(tables.c_row.clone(), true, Some(1.5)).unwrap();
+            let mut c = vec![0.0; m * n];
+            product.run_finished([&a, &b], &mut c, &mut scratch, Some(&bias), Some(&residual));
+            assert_eq!(bits(&c), bits(&expected), "{isa:?} {m} x {n} x {k}");
         }
     }
 }

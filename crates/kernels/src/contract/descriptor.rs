@@ -1,8 +1,9 @@
 //! The descriptor of a contraction: its tables, and what is derived from them once.
 
-use super::kernels::KernelSet;
+use super::kernels::{KernelSet, PanelKernels};
 use super::narrow::{AXPY_COLUMNS, DOT_BLOCK, SCRATCH};
 use super::pack::{Form, follow, octets_follow};
+use super::tile::{TALL_LEAST, TALL_MOST, TileFn};
 use super::{DEPTH_BLOCK, LINE, NARROW_ROWS, OCTET, depth_blocks};
 use crate::cache::CacheSizes;
 use crate::isa::Isa;
@@ -80,8 +81,7 @@ pub struct Contraction {
     pub(super) relu: bool,
     /// What the minimum is taken with then; infinity for nothing.
     pub(super) cap: f32,
-    /// Whether `A` moves along the columns too.
-    pub(super) channelwise: bool,
+    pub(super) access: Access,
     /// Elements of `A`, `B` and `C`.
     extents: [usize; 3],
     pub(super) kernels: &'static KernelSet,
@@ -95,7 +95,6 @@ pub struct Contraction {
     pub(super) row_blocks: Vec<Range<usize>>,
     /// Panels that are packed at a time.
     pub(super) col_blocks: Vec<Range<usize>>,
-    pub(super) pack_a: bool,
     /// Whether depths follow each other in `A` by eights.
     pub(super) quads: bool,
     /// How a product of few rows reads an unpacked `B`, if there is a good way.
@@ -123,6 +122,28 @@ pub(super) struct Panel {
     pub form: Form,
     /// Whether its columns follow each other in `C`.
     pub contiguous: bool,
+}
+
+/// How tiles read `A`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    InPlace,
+    Packed,
+    /// In place, and it moves along the columns too.
+    Channelwise,
+    /// Packed, all rows by one tile, so that each element of `B` is read once.
+    Tall,
+}
+
+impl Access {
+    /// The width of packed rows, if they are.
+    pub fn packed_width(self) -> Option<usize> {
+        match self {
+            Access::InPlace | Access::Channelwise => None,
+            Access::Packed => Some(OCTET),
+            Access::Tall => Some(TALL_MOST),
+        }
+    }
 }
 
 /// How a product of few rows reads `B`.
@@ -165,16 +186,8 @@ impl Contraction {
 
         let panels = panels(t, kernels, octets_follow(&t.b_depth));
         let quads = octets_follow(&t.a_depth);
-        // Tiles of one height for all panels: as high as all of them may be.
-        let heights = panels.iter().map(|p| kernels.panels[p.kernel].in_place.len());
-        let height = heights.min().unwrap_or(1);
-        let tiles = row_tiles(t, height, quads);
-        let pack_a = pays_to_pack_a(t, &tiles, &panels);
-
         let cache = CacheSizes::detect();
         let block_depth = depth.clamp(1, DEPTH_BLOCK);
-        let row_bytes = block_depth * size_of::<f32>() * height;
-        let row_blocks = blocks(&vec![row_bytes; tiles.len()], cache.l2 / 4);
         let widths: Vec<usize> = panels
             .iter()
             .map(|p| kernels.panels[p.kernel].width * block_depth * size_of::<f32>())
@@ -192,35 +205,72 @@ impl Contraction {
             extent(&t.b_depth, &t.b_col),
             extent(&t.c_row, &t.c_col),
         ];
-        Ok(Contraction {
+        let contraction = Contraction {
             accumulate,
             residual_row: Vec::new(),
             relu: false,
             cap: f32::INFINITY,
-            channelwise: false,
+            access: Access::InPlace,
             extents,
             kernels,
-            tiles,
+            tiles: Vec::new(),
             panels,
             padded_cols,
-            row_blocks,
+            row_blocks: Vec::new(),
             col_blocks,
-            pack_a,
             quads,
             narrow,
             tables,
+        };
+        let height = contraction.height();
+        let tall = !kernels.tall.is_empty() && (TALL_LEAST..=TALL_MOST).contains(&rows);
+        Ok(if tall && cols >= TALL_COLS {
+            contraction.tiled(Access::Tall, rows)
+        } else {
+            let mut contraction = contraction.tiled(Access::InPlace, height);
+            if contraction.pays_to_pack_a() {
+                contraction.access = Access::Packed;
+            }
+            contraction
         })
+    }
+
+    /// The height of tiles that span a panel's width: one for all panels, as high as all may be.
+    fn height(&self) -> usize {
+        let heights = self.panels.iter().map(|p| self.kernels.panels[p.kernel].in_place.len());
+        heights.min().unwrap_or(1)
+    }
+
+    /// The kernel of a tile in a panel of these kernels.
+    pub(super) fn kernel(&self, panel: &PanelKernels, tile: &RowTile) -> TileFn {
+        let rows = tile.rows.len();
+        match self.access {
+            Access::InPlace => panel.in_place[rows - 1],
+            Access::Packed => panel.packed[rows - 1],
+            Access::Channelwise => panel.channelwise[rows - 1],
+            Access::Tall => self.kernels.tall[rows - TALL_LEAST],
+        }
+    }
+
+    /// The same by tiles of at most this height.
+    fn tiled(mut self, access: Access, height: usize) -> Contraction {
+        self.access = access;
+        self.tiles = row_tiles(&self.tables, height, self.quads);
+        let row_bytes = self.depth().clamp(1, DEPTH_BLOCK) * size_of::<f32>() * height;
+        self.row_blocks = blocks(&vec![row_bytes; self.tiles.len()], CacheSizes::detect().l2 / 4);
+        self
     }
 
     /// The same, but column `c` reads `A` at `c` elements more: `C[r, c] = sum over d of A[r, d, c] *
     /// B[d, c]`, as in a depthwise convolution.
     #[must_use]
     pub fn channelwise(mut self) -> Contraction {
-        (self.channelwise, self.pack_a, self.narrow) = (true, false, None);
+        self.narrow = None;
         if self.extents[0] > 0 {
             self.extents[0] += self.cols().saturating_sub(1);
         }
-        self
+        let height = self.height();
+        self.tiled(Access::Channelwise, height)
     }
 
     /// The same, and then: a bias for each column is added, if one is given to the call; an array
@@ -305,6 +355,36 @@ impl Contraction {
         self.a_scratch() * size_of::<f32>()
     }
 
+    /// Whether to pack `A`: where its rows lie side by side, every depth touches another line (a
+    /// gradient of weights, channels last), and those of one block would evict each other from the
+    /// first cache. Where the depths lie side by side, a line serves many of them at once, and
+    /// reading in place was never measured to be slower.
+    fn pays_to_pack_a(&self) -> bool {
+        let t = &self.tables;
+        let (Some(tile), Some(depths)) = (
+            self.tiles.get(self.tiles.len() / 2),
+            depth_blocks(t.a_depth.len(), DEPTH_BLOCK).next(),
+        ) else {
+            return false;
+        };
+        if self.panels.len() < PANELS_TO_PACK || tile.form != Form::Columns {
+            return false;
+        }
+        let mut lines: Vec<u64> = Vec::with_capacity(tile.rows.len() * depths.len());
+        for &row in &t.a_row[tile.rows.clone()] {
+            for &depth in &t.a_depth[depths.clone()] {
+                lines.push((u64::from(row) + u64::from(depth)) / LINE as u64);
+            }
+        }
+        lines.sort_unstable();
+        lines.dedup();
+        let mut sets = [0; SETS];
+        for line in lines {
+            sets[(line % SETS as u64) as usize] += 1;
+        }
+        sets.iter().any(|&lines| lines > WAYS)
+    }
+
     /// Elements that the largest block of `B` takes when packed.
     pub(super) fn b_scratch(&self) -> usize {
         let width = |block: &Range<usize>| -> usize {
@@ -315,10 +395,8 @@ impl Contraction {
 
     /// Elements that the largest block of `A` takes when packed.
     fn a_scratch(&self) -> usize {
-        if !self.pack_a {
-            return 0;
-        }
-        self.deepest_block() * OCTET * self.row_blocks.iter().map(|b| b.len()).max().unwrap_or(0)
+        let tiles = self.row_blocks.iter().map(|b| b.len()).max().unwrap_or(0);
+        self.deepest_block() * self.access.packed_width().unwrap_or(0) * tiles
     }
 
     fn deepest_block(&self) -> usize {
@@ -405,39 +483,14 @@ fn blocks(bytes: &[usize], limit: usize) -> Vec<Range<usize>> {
     blocks
 }
 
+/// Columns that repay packing `A` for a tall tile.
+const TALL_COLS: usize = 256;
+
 /// Sets and ways of the first cache, as most processors have them.
 const SETS: usize = 64;
 const WAYS: usize = 8;
 /// Panels that must come by to repay packing a tile of `A`.
 const PANELS_TO_PACK: usize = 3;
-
-/// Whether to pack `A`: where its rows lie side by side, every depth touches another line (a
-/// gradient of weights, channels last), and those of one block would evict each other from the
-/// first cache. Where the depths lie side by side, a line serves many of them at once, and
-/// reading in place was never measured to be slower.
-fn pays_to_pack_a(t: &Tables, tiles: &[RowTile], panels: &[Panel]) -> bool {
-    let (Some(tile), Some(depths)) =
-        (tiles.get(tiles.len() / 2), depth_blocks(t.a_depth.len(), DEPTH_BLOCK).next())
-    else {
-        return false;
-    };
-    if panels.len() < PANELS_TO_PACK || tile.form != Form::Columns {
-        return false;
-    }
-    let mut lines: Vec<u64> = Vec::with_capacity(tile.rows.len() * depths.len());
-    for &row in &t.a_row[tile.rows.clone()] {
-        for &depth in &t.a_depth[depths.clone()] {
-            lines.push((u64::from(row) + u64::from(depth)) / LINE as u64);
-        }
-    }
-    lines.sort_unstable();
-    lines.dedup();
-    let mut sets = [0; SETS];
-    for line in lines {
-        sets[(line % SETS as u64) as usize] += 1;
-    }
-    sets.iter().any(|&lines| lines > WAYS)
-}
 
 // The narrow products split the depth by constants of their own.
 const _: () = assert!(AXPY_COLUMNS.is_multiple_of(16) && DOT_BLOCK.is_multiple_of(16));

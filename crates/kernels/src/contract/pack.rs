@@ -115,24 +115,32 @@ unsafe fn transpose<S: Octet>(
     width: usize,
     dst: *mut f32,
 ) {
-    for (block, depths) in depth.chunks(OCTET).enumerate() {
-        // SAFETY: each column's depths follow each other from the chunk's first; only the rows
-        // that the chunk has are stored.
+    let whole = if octet.len() == OCTET { depth.len() / OCTET * OCTET } else { 0 };
+    let mut columns = [0; OCTET];
+    for (column, &offset) in columns.iter_mut().zip(octet) {
+        *column = offset as usize;
+    }
+    for start in (0..whole).step_by(OCTET) {
+        // SAFETY: each column's depths follow each other from the eight's first, and all are there.
         unsafe {
-            let src = src.add(*depths.as_ptr() as usize);
-            let mut rows = [s.splat(0.0); OCTET];
-            for (row, &column) in rows.iter_mut().zip(octet) {
-                let src = src.add(column as usize);
-                *row = if depths.len() == OCTET {
-                    s.load(src)
-                } else {
-                    s.load_first(src, depths.len())
-                };
+            let src = src.add(*depth.as_ptr().add(start) as usize);
+            let rows = s.transpose(columns.map(|column| s.load(src.add(column))));
+            for (k, row) in rows.into_iter().enumerate() {
+                s.store(dst.add((start + k) * width), row);
             }
-            let rows = s.transpose(rows);
-            let dst = dst.add(block * OCTET * width);
-            for (k, row) in rows.into_iter().enumerate().take(depths.len()) {
-                s.store(dst.add(k * width), row);
+        }
+    }
+    for start in (whole..depth.len()).step_by(OCTET) {
+        let count = OCTET.min(depth.len() - start);
+        // SAFETY: as above, of the columns and depths that there are; zeros for other columns.
+        unsafe {
+            let src = src.add(*depth.as_ptr().add(start) as usize);
+            let mut rows = [s.splat(0.0); OCTET];
+            for (row, &column) in rows.iter_mut().zip(&columns[..octet.len()]) {
+                *row = s.load_first(src.add(column), count);
+            }
+            for (k, row) in s.transpose(rows).into_iter().enumerate().take(count) {
+                s.store(dst.add((start + k) * width), row);
             }
         }
     }

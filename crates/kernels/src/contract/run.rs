@@ -1,12 +1,12 @@
 //! The loops around the register block, and the entry points.
 
-use super::descriptor::{Contraction, NarrowForm};
+use super::descriptor::{Access, Contraction, NarrowForm};
 use super::finish::Finish;
 use super::narrow::{AXPY_COLUMNS, DOT_BLOCK, Narrow};
 use super::pack::follow;
 use super::quads::QUAD;
 use super::tile::{Layout, Tile};
-use super::{DEPTH_BLOCK, LINE, OCTET, depth_blocks};
+use super::{DEPTH_BLOCK, LINE, depth_blocks};
 
 /// Computes the contraction.
 ///
@@ -128,6 +128,7 @@ unsafe fn tiled(
     finish: Option<Finish<'_>>,
 ) {
     let t = &desc.tables;
+    let packed_width = desc.access.packed_width();
     for col_block in &desc.col_blocks {
         let Some(first) = desc.panels.get(col_block.start) else { continue };
         for block in depth_blocks(desc.depth(), DEPTH_BLOCK) {
@@ -151,25 +152,21 @@ unsafe fn tiled(
             let a_depth = &t.a_depth[block.clone()];
             for row_block in &desc.row_blocks {
                 let tiles = &desc.tiles[row_block.clone()];
-                if desc.pack_a {
+                if let Some(width) = packed_width {
                     for (i, tile) in tiles.iter().enumerate() {
                         let rows = &t.a_row[tile.rows.clone()];
-                        // SAFETY: the scratch holds the largest block of rows, eight to a tile.
+                        // SAFETY: the scratch holds the largest block of rows, so many to a tile.
                         unsafe {
-                            let dst = a_scratch.add(i * OCTET * depth);
-                            (desc.kernels.pack)(a, rows, a_depth, tile.form, OCTET, dst);
+                            let dst = a_scratch.add(i * width * depth);
+                            (desc.kernels.pack)(a, rows, a_depth, tile.form, width, dst);
                         }
                     }
                 }
                 for panel in &desc.panels[col_block.clone()] {
                     let kernels = &desc.kernels.panels[panel.kernel];
-                    let by_rows = match (desc.channelwise, desc.pack_a) {
-                        (true, _) => kernels.channelwise,
-                        (false, true) => kernels.packed,
-                        (false, false) => kernels.in_place,
-                    };
                     // A moves along the columns by one element each.
-                    let a = if desc.channelwise { a.wrapping_add(panel.cols.start) } else { a };
+                    let channelwise = desc.access == Access::Channelwise;
+                    let a = if channelwise { a.wrapping_add(panel.cols.start) } else { a };
                     let here = (panel.at - first.at) * depth;
                     // The next panel follows; each tile asks for its share of it.
                     let ahead_lines = (QUAD * kernels.width / LINE).div_ceil(tiles.len()).min(QUAD);
@@ -183,14 +180,15 @@ unsafe fn tiled(
                         // SAFETY: the tables name elements inside the operands, the panel lies
                         // at its place among the packed ones, and the kernels have a proof.
                         unsafe {
-                            let a = if desc.pack_a { a_scratch.add(i * OCTET * depth) } else { a };
+                            let at = |width: usize| a_scratch.add(i * width * depth).cast_const();
                             let finish =
                                 finish.map(|f| f.of(&tile.rows, &panel.cols, panel.contiguous));
-                            by_rows[tile.rows.len() - 1](&Tile {
-                                a,
+                            desc.kernel(kernels, tile)(&Tile {
+                                a: packed_width.map_or(a, at),
                                 a_rows: t.a_row.as_ptr().add(tile.rows.start),
                                 a_depth: a_depth.as_ptr(),
                                 b: panels.add(here),
+                                width: kernels.width,
                                 depth,
                                 quads: desc.quads,
                                 ahead: panels

@@ -11,7 +11,7 @@ const WIDEST: usize = 64;
 /// What one tile reads and writes.
 #[derive(Clone, Copy)]
 pub(super) struct Tile<'a> {
-    /// In place: the operand's base; packed: `[depth][8]`.
+    /// In place: the operand's base; packed: `[depth][8]`; tall: `[depth][16]`.
     pub a: *const f32,
     /// In place: offset of each row; packed: not read.
     pub a_rows: *const u32,
@@ -19,11 +19,12 @@ pub(super) struct Tile<'a> {
     pub a_depth: *const u32,
     /// The panel: `[depth][width]`.
     pub b: *const f32,
+    pub width: usize,
     pub depth: usize,
     /// Whether depths follow each other in `A`, by fours from the first on.
     pub quads: bool,
     /// What is read after this panel: prefetched from here on, so many lines, four at
-    /// most, for four depths.
+    /// most, for four depths (tall: all of it).
     pub ahead: *const f32,
     pub ahead_lines: usize,
     /// The operand's base.
@@ -57,6 +58,11 @@ pub(super) enum Layout {
 pub(super) const IN_PLACE: u8 = 0;
 pub(super) const PACKED: u8 = 1;
 pub(super) const CHANNELWISE: u8 = 2;
+
+/// Rows of tall tiles: fewer are read at no cost worth mentioning by two tiles; the most are the width of
+/// their packed rows of `A`.
+pub(super) const TALL_LEAST: usize = 10;
+pub(super) const TALL_MOST: usize = 2 * OCTET;
 
 /// A compiled tile of a certain height and width.
 ///
@@ -130,6 +136,58 @@ pub(super) unsafe fn tile<S: Quads, O: Octet, const R: usize, const V: usize, co
             }
         }
     }
+    // SAFETY: as our own contract.
+    unsafe { store(s, o, t, sums) }
+}
+
+/// Rows `R`, all that there are, and the panel's vectors one by one: a line of weights is asked for a
+/// panel before and read once, and each factor is the memory operand of its instruction.
+///
+/// # Safety
+/// As [`TileFn`].
+#[inline(always)]
+pub(super) unsafe fn tall<S: Quads, O: Octet, const R: usize>(s: S, o: O, t: &Tile<'_>) {
+    const { assert!(TALL_LEAST <= R && R <= TALL_MOST) };
+    let mut ahead = t.ahead;
+    for from in (0..t.width).step_by(S::LANES) {
+        let (mut a, mut b) = (t.a, t.b.wrapping_add(from));
+        let mut sums = [[s.splat(0.0)]; R];
+        for _ in 0..t.depth {
+            s.prefetch(ahead);
+            // SAFETY: the panel and the packed rows are `depth` deep, and so wide.
+            unsafe {
+                let column = s.load(b);
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    sum[0] = s.mul_add(s.splat(*a.add(i)), column, sum[0]);
+                }
+            }
+            ahead = ahead.wrapping_add(LINE);
+            (a, b) = (a.wrapping_add(TALL_MOST), b.wrapping_add(t.width));
+        }
+        let cols = from..t.cols.min(from + S::LANES);
+        let finish = t.finish.map(|f| f.of(&(0..R), &cols, f.contiguous));
+        let part = Tile {
+            c_cols: t.c_cols.wrapping_add(from),
+            cols: cols.len(),
+            finish: finish.as_ref(),
+            ..*t
+        };
+        // SAFETY: as our own contract, of these columns.
+        unsafe { store(s, o, &part, sums) }
+    }
+}
+
+/// Stores a tile, and finishes it where its layout is [`Layout::Rows`].
+///
+/// # Safety
+/// As [`TileFn`].
+#[inline(always)]
+unsafe fn store<S: Simd, O: Octet, const R: usize, const V: usize>(
+    s: S,
+    o: O,
+    t: &Tile<'_>,
+    sums: [[S::F; V]; R],
+) {
     // SAFETY: as our own contract; V vectors fit a row of the copy, in every kernel set.
     unsafe {
         if t.layout == Layout::Rows {
@@ -220,29 +278,31 @@ unsafe fn store_rows<S: Simd, const R: usize, const V: usize>(
     }
 }
 
-/// Stores a tile whose rows follow each other, eight columns at a time.
+/// Stores a tile whose rows follow each other, eight of them and of its columns at a time.
 ///
 /// # Safety
 /// As [`TileFn`].
 #[inline(always)]
 unsafe fn store_columns<O: Octet, const R: usize>(o: O, t: &Tile<'_>, copy: &[[f32; WIDEST]; R]) {
-    const { assert!(R <= OCTET) };
     // SAFETY: each column's rows from the first on are writable, R of them; columns of the copy
     // are read eight at a time, and there are a multiple of eight.
     unsafe {
         let first = t.c.add(*t.c_rows as usize);
         for start in (0..t.cols).step_by(OCTET) {
-            let mut rows = [o.splat(0.0); OCTET];
-            for (row, copy) in rows.iter_mut().zip(copy) {
-                *row = o.load(copy.as_ptr().add(start));
-            }
-            for (j, &sums) in o.transpose(rows).iter().enumerate().take(t.cols - start) {
-                let c = first.add(*t.c_cols.add(start + j) as usize);
-                if R == OCTET {
-                    o.store(c, if t.add { o.add(o.load(c), sums) } else { sums });
-                } else {
-                    let sums = if t.add { o.add(o.load_first(c, R), sums) } else { sums };
-                    o.store_first(c, sums, R);
+            for (part, copy) in copy.chunks(OCTET).enumerate() {
+                let mut rows = [o.splat(0.0); OCTET];
+                for (row, copy) in rows.iter_mut().zip(copy) {
+                    *row = o.load(copy.as_ptr().add(start));
+                }
+                for (j, &sums) in o.transpose(rows).iter().enumerate().take(t.cols - start) {
+                    let c = first.add(*t.c_cols.add(start + j) as usize + part * OCTET);
+                    if copy.len() == OCTET {
+                        o.store(c, if t.add { o.add(o.load(c), sums) } else { sums });
+                    } else {
+                        let n = copy.len();
+                        let sums = if t.add { o.add(o.load_first(c, n), sums) } else { sums };
+                        o.store_first(c, sums, n);
+                    }
                 }
             }
         }
