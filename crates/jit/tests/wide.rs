@@ -361,3 +361,32 @@ fn what_has_no_instruction_is_emitted_as_elsewhere() {
     let available = Isa::available().iter().any(|isa| isa.name() == "avx512");
     assert_eq!(check(&case, 0.0), !available);
 }
+
+#[test]
+fn large_results_pass_the_caches_if_every_vector_is_a_line() {
+    const N: usize = 8 << 20;
+    for (offset, chunk, passes) in
+        [(0, 1 << 18, true), (1, 1 << 18, false), (0, (1 << 18) + 4, false), (0, 4096, false)]
+    {
+        let mut case = Case::default();
+        let out = case.output("out", DType::F32, N + offset as usize);
+        let mut b = Builder::new();
+        let out = b.arg(out, DType::F32);
+        let first = b.constant(Scalar::F32(0.0));
+        b.store(out, Index::constant(0), first);
+        let start = b.open_loop(None, N, N, chunk, LoopKind::Serial);
+        let i = b.open_loop(Some(start), chunk, N, 1, LoopKind::Vector);
+        let position = b.inst(Inst::Affine(Affine::var(i)));
+        let value = b.cast(DType::F32, position);
+        b.store(out, Index::var(i).offset(offset), value);
+        b.close();
+        b.close();
+        case.kernel(b.finish("out"));
+        assert!(check(&case, 0.0));
+        let executable = Executable::compile(&case.program, &Options::detect().unwrap()).unwrap();
+        let text = executable.clif(0).unwrap();
+        let wide = Options::detect().unwrap().isa.name() == "avx512";
+        assert_eq!(text.contains("vmovntps"), passes && wide, "{offset}, {chunk}");
+        assert_eq!(text.contains("sfence"), passes && wide, "{offset}, {chunk}");
+    }
+}

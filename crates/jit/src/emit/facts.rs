@@ -65,6 +65,13 @@ pub(crate) fn accesses<'k>(
     }
 }
 
+/// How often the statements access the memory.
+pub(crate) fn touches(body: &[Stmt], mem: Mem) -> usize {
+    let mut found = Vec::new();
+    accesses(body, false, &mut found);
+    found.iter().filter(|a| a.0 == mem).count()
+}
+
 /// The registers that the statements read, in order, each as often as it is read.
 pub(crate) fn reads(body: &[Stmt], found: &mut Vec<Reg>) {
     let dynamic = |index: &Index, found: &mut Vec<Reg>| {

@@ -310,6 +310,9 @@ impl<'b> Writer<'b> {
         for sum in 0..self.body.sums.len() {
             self.close(sum);
         }
+        if self.body.streams.iter().any(|s| s.passes) {
+            self.code.fence();
+        }
         self.code.finish();
         for &register in self.saved.iter().rev() {
             self.code.pop(register);
@@ -473,8 +476,9 @@ impl<'b> Writer<'b> {
                 let x = self.operand(schedule, x, part, 0);
                 let at = self.place(access, part);
                 let lanes = mask.map_or(Lanes::All, Lanes::Merge);
-                let op = match self.body.streams[access.stream].size {
-                    1 => Op::NARROW,
+                let op = match self.body.streams[access.stream] {
+                    Stream { size: 1, .. } => Op::NARROW,
+                    Stream { passes: true, .. } if mask.is_none() => Op::STREAM,
                     _ => Op::STORE,
                 };
                 self.code.vector(op, x, Zmm(0), at, lanes);

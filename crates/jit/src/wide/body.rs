@@ -41,6 +41,9 @@ pub(super) struct Stream {
     pub follows: bool,
     /// Bytes that it moves by in each turn of loops inside, by the loops' numbers.
     pub moves: Moves,
+    /// Whether what is written there goes past the caches: the first element's place is a multiple
+    /// of 64.
+    pub passes: bool,
 }
 
 /// About one instruction.

@@ -109,6 +109,8 @@ const fn op(name: &'static str, form: Form, map: u8, prefix: u8, opcode: u8) -> 
 impl Op {
     pub const LOAD: Op = op("vmovups", Form::Two, 1, 0, 0x10);
     pub const STORE: Op = op("vmovups", Form::Store, 1, 0, 0x11);
+    /// Past the caches; the place is a multiple of 64.
+    pub const STREAM: Op = op("vmovntps", Form::Store, 1, 0, 0x2b);
     pub const MOVE: Op = op("vmovaps", Form::Two, 1, 0, 0x28);
     /// An f32 or i32 in memory to all lanes.
     pub const BROADCAST: Op = Op { memory: 4, ..op("vbroadcastss", Form::Two, 2, 1, 0x18) };
@@ -389,6 +391,12 @@ impl Assembler {
     pub fn finish(&mut self) {
         self.line(|| "vzeroupper".to_owned());
         self.bytes.extend([0xc5, 0xf8, 0x77]);
+    }
+
+    /// Stores past the caches become visible before what follows.
+    pub fn fence(&mut self) {
+        self.line(|| "sfence".to_owned());
+        self.bytes.extend([0x0f, 0xae, 0xf8]);
     }
 
     pub fn ret(&mut self) {

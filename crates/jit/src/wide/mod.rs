@@ -14,13 +14,13 @@ mod read;
 use std::collections::HashMap;
 
 use kiln_kernels::Isa;
-use kiln_loops::{For, LoopKind, Stmt, Var};
+use kiln_loops::{LoopKind, Stmt, Var};
 use rayon::prelude::*;
 
 use crate::emit::{Source, facts};
 pub(crate) use body::Passed;
 use body::{Arguments, Body};
-use read::Registers;
+use read::{Nest, Registers};
 
 /// Statements, over all turns, below which a call takes longer than it saves: about 6 ns, measured
 /// on maxima, normalisation and pooling of rows of 16 to 96 elements.
@@ -100,26 +100,39 @@ impl Wide {
 /// The vector loops of a kernel that have a body.
 fn loops(source: &Source<'_>) -> Vec<(Var, Body, Arguments)> {
     let mut found = Vec::new();
-    collect(&source.kernel.body, &mut found);
+    collect(&source.kernel.body, 1, &HashMap::new(), &mut found);
     if found.is_empty() {
         return Vec::new();
     }
     let registers = Registers::of(source.kernel, source.dtypes);
-    let read = |f: &&For| {
-        let (body, arguments) = read::read(source.kernel, source.dtypes, &registers, f)?;
-        Some((f.var, body, arguments))
+    let read = |nest: &Nest<'_>| {
+        let (body, arguments) = read::read(source.kernel, source.dtypes, &registers, nest)?;
+        Some((nest.f.var, body, arguments))
     };
     found.iter().filter_map(read).collect()
 }
 
-fn collect<'k>(body: &'k [Stmt], found: &mut Vec<&'k For>) {
+fn collect<'k>(
+    body: &'k [Stmt],
+    around: usize,
+    multiples: &HashMap<Var, i64>,
+    found: &mut Vec<Nest<'k>>,
+) {
     for stmt in body {
-        match stmt {
-            Stmt::For(f) if f.kind != LoopKind::Vector => collect(&f.body, found),
-            Stmt::For(f) if f.extent.saturating_mul(facts::weight(&f.body)) >= LEAST => {
-                found.push(f);
-            }
-            _ => {}
+        let Stmt::For(f) = stmt else { continue };
+        let start = f.start.map_or(0, |var| multiples.get(&var).copied().unwrap_or(1));
+        let mut multiples = multiples.clone();
+        let turns = around.saturating_mul(f.extent.div_ceil(f.step.max(1)));
+        if f.kind != LoopKind::Vector {
+            multiples.insert(f.var, gcd(start, f.step as i64));
+            collect(&f.body, turns, &multiples, found);
+        } else if f.extent.saturating_mul(facts::weight(&f.body)) >= LEAST {
+            multiples.insert(f.var, start);
+            found.push(Nest { f, turns, multiples });
         }
     }
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a.abs() } else { gcd(b, a % b) }
 }

@@ -15,6 +15,19 @@ use super::body::{Access, Arguments, Body, Moves, Operand, Passed, Step, Stream,
 use super::evex::{KOp, Op};
 use crate::emit::facts::{self, Changes};
 
+/// Bytes from which on results are written past the caches.
+const PAST_CACHES: usize = 32 << 20;
+/// Elements of a run for which that pays.
+const LONG: usize = 16 << 10;
+
+/// A vector loop, in all how often it turns, and what its variable and those of the loops around it
+/// are multiples of where the loops begin.
+pub(super) struct Nest<'k> {
+    pub f: &'k For,
+    pub turns: usize,
+    pub multiples: HashMap<Var, i64>,
+}
+
 /// Statements that an inner loop may come to when it is written out.
 const WRITTEN_OUT: usize = 96;
 /// Steps that a body may come to.
@@ -85,6 +98,8 @@ struct Reader<'k> {
     var: Var,
     /// Registers that do not change in the loop.
     fixed: HashSet<Reg>,
+    /// Memory that is written past the caches.
+    passes: Vec<Mem>,
     values: HashMap<Reg, Value>,
     vars: HashMap<Var, Place>,
     /// Turns of the loops inside that stay.
@@ -100,16 +115,36 @@ pub(super) fn read(
     kernel: &Kernel,
     args: &[DType],
     registers: &Registers,
-    f: &For,
+    &Nest { f, turns, ref multiples }: &Nest<'_>,
 ) -> Option<(Body, Arguments)> {
     let changes = Changes::of(&f.body);
     let fixed = facts::invariants(f, &changes, &HashSet::new());
+    let whole = |mem, affine: &Affine| {
+        let size = element(kernel, args, mem).bytes() as i64;
+        let aligned = |n: i64| n.checked_mul(size).is_some_and(|n| n % 64 == 0);
+        let terms = affine.terms.iter().all(|(var, coefficient)| {
+            aligned(coefficient.saturating_mul(multiples.get(var).copied().unwrap_or(1)))
+        });
+        size == 4 && terms && aligned(affine.constant)
+    };
+    let mut passes = Vec::new();
+    if turns * 4 >= PAST_CACHES && f.extent >= LONG {
+        for stmt in &f.body {
+            if let Stmt::Store(mem, index, _) = stmt
+                && whole(*mem, &index.affine)
+                && facts::touches(&f.body, *mem) == 1
+            {
+                passes.push(*mem);
+            }
+        }
+    }
     let mut reader = Reader {
         kernel,
         args,
         registers,
         var: f.var,
         fixed: fixed.into_iter().map(|(reg, _)| reg).collect(),
+        passes,
         values: HashMap::new(),
         vars: HashMap::new(),
         turns: Vec::new(),
@@ -447,7 +482,8 @@ impl Reader<'_> {
             i32::try_from(reach.checked_abs()?).ok()?;
         }
         let follows = outside.coefficient(self.var) == 1;
-        let stream = Stream { size: size as u8, follows, moves };
+        let passes = follows && moves.is_empty() && self.passes.contains(&mem);
+        let stream = Stream { size: size as u8, follows, moves, passes };
         let next = self.body.streams.len();
         let key = (mem, outside, stream);
         let position = match self.streams.get(&key) {
