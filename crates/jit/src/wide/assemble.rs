@@ -280,8 +280,9 @@ impl<'b> Writer<'b> {
         for sum in 0..self.body.sums.len() {
             let (fold, dtype) = self.body.sums[sum];
             let identity = Operand::Constant(accumulation(fold, dtype).2);
-            for part in 0..self.parts {
-                self.spread(identity, self.sum(sum, part));
+            self.spread(identity, self.sum(sum, 0));
+            for part in 1..self.parts {
+                self.copy(self.sum(sum, part), self.sum(sum, 0));
             }
         }
         let block = (LANES * self.parts) as i32;

@@ -20,7 +20,7 @@ use rayon::prelude::*;
 use crate::emit::{Source, facts};
 pub(crate) use body::Passed;
 use body::{Arguments, Body};
-use read::{Nest, Registers};
+use read::{Known, Nest, Registers};
 
 /// Statements, over all turns, below which a call takes longer than it saves: about 6 ns, measured
 /// on maxima, normalisation and pooling of rows of 16 to 96 elements.
@@ -63,7 +63,8 @@ pub(crate) struct Wide {
 impl Wide {
     /// Those of the kernels, if the instruction set has any.
     pub fn of(sources: &[Source<'_>], isa: Isa) -> Wide {
-        if isa.name() != "avx512" {
+        // The functions take their arguments as System V says.
+        if isa.name() != "avx512" || cfg!(windows) {
             return Wide {
                 calls: sources.iter().map(|_| Calls::new()).collect(),
                 ..Wide::default()
@@ -100,7 +101,7 @@ impl Wide {
 /// The vector loops of a kernel that have a body.
 fn loops(source: &Source<'_>) -> Vec<(Var, Body, Arguments)> {
     let mut found = Vec::new();
-    collect(&source.kernel.body, 1, &HashMap::new(), &mut found);
+    collect(&source.kernel.body, &HashMap::new(), &mut found);
     if found.is_empty() {
         return Vec::new();
     }
@@ -112,23 +113,18 @@ fn loops(source: &Source<'_>) -> Vec<(Var, Body, Arguments)> {
     found.iter().filter_map(read).collect()
 }
 
-fn collect<'k>(
-    body: &'k [Stmt],
-    around: usize,
-    multiples: &HashMap<Var, i64>,
-    found: &mut Vec<Nest<'k>>,
-) {
+fn collect<'k>(body: &'k [Stmt], around: &HashMap<Var, Known>, found: &mut Vec<Nest<'k>>) {
     for stmt in body {
         let Stmt::For(f) = stmt else { continue };
-        let start = f.start.map_or(0, |var| multiples.get(&var).copied().unwrap_or(1));
-        let mut multiples = multiples.clone();
-        let turns = around.saturating_mul(f.extent.div_ceil(f.step.max(1)));
+        let start = f.start.map_or(0, |var| around[&var].multiple);
+        let mut vars = around.clone();
         if f.kind != LoopKind::Vector {
-            multiples.insert(f.var, gcd(start, f.step as i64));
-            collect(&f.body, turns, &multiples, found);
+            let multiple = gcd(start, f.step as i64);
+            vars.insert(f.var, Known { multiple, end: f.end as i64 });
+            collect(&f.body, &vars, found);
         } else if f.extent.saturating_mul(facts::weight(&f.body)) >= LEAST {
-            multiples.insert(f.var, start);
-            found.push(Nest { f, turns, multiples });
+            vars.insert(f.var, Known { multiple: start, end: f.end as i64 });
+            found.push(Nest { f, vars });
         }
     }
 }

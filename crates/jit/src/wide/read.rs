@@ -16,16 +16,37 @@ use super::evex::{KOp, Op};
 use crate::emit::facts::{self, Changes};
 
 /// Bytes from which on results are written past the caches.
-const PAST_CACHES: usize = 32 << 20;
+const PAST_CACHES: i64 = 32 << 20;
 /// Elements of a run for which that pays.
 const LONG: usize = 16 << 10;
 
-/// A vector loop, in all how often it turns, and what its variable and those of the loops around it
-/// are multiples of where the loops begin.
+/// What is known of a loop's variable.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    /// What its values are multiples of; of a vector loop where it begins.
+    pub multiple: i64,
+    /// The values are below.
+    pub end: i64,
+}
+
+/// A vector loop, and the variables of it and of the loops around it.
 pub(super) struct Nest<'k> {
     pub f: &'k For,
-    pub turns: usize,
-    pub multiples: HashMap<Var, i64>,
+    pub vars: HashMap<Var, Known>,
+}
+
+impl Nest<'_> {
+    /// Whether memory of f32 that the loop writes at this index is worth to go past the caches: much
+    /// of it, in long runs that begin with a line.
+    fn passes(&self, index: &Affine) -> bool {
+        let aligned = |n: i64| n.checked_mul(4).is_some_and(|n| n % 64 == 0);
+        let terms = || index.terms.iter().map(|&(var, by)| (self.vars.get(&var), by));
+        let begins = terms().all(|(known, by)| known.is_some_and(|k| aligned(k.multiple * by)));
+        let reach = |(known, by): (Option<&Known>, i64)| known.map_or(0, |k| k.end * by.abs());
+        let elements: i64 = terms().map(reach).fold(0, i64::saturating_add);
+        let long = self.f.extent >= LONG && elements >= PAST_CACHES / 4;
+        long && begins && aligned(index.constant)
+    }
 }
 
 /// Statements that an inner loop may come to when it is written out.
@@ -115,27 +136,19 @@ pub(super) fn read(
     kernel: &Kernel,
     args: &[DType],
     registers: &Registers,
-    &Nest { f, turns, ref multiples }: &Nest<'_>,
+    nest: &Nest<'_>,
 ) -> Option<(Body, Arguments)> {
+    let f = nest.f;
     let changes = Changes::of(&f.body);
     let fixed = facts::invariants(f, &changes, &HashSet::new());
-    let whole = |mem, affine: &Affine| {
-        let size = element(kernel, args, mem).bytes() as i64;
-        let aligned = |n: i64| n.checked_mul(size).is_some_and(|n| n % 64 == 0);
-        let terms = affine.terms.iter().all(|(var, coefficient)| {
-            aligned(coefficient.saturating_mul(multiples.get(var).copied().unwrap_or(1)))
-        });
-        size == 4 && terms && aligned(affine.constant)
-    };
     let mut passes = Vec::new();
-    if turns * 4 >= PAST_CACHES && f.extent >= LONG {
-        for stmt in &f.body {
-            if let Stmt::Store(mem, index, _) = stmt
-                && whole(*mem, &index.affine)
-                && facts::touches(&f.body, *mem) == 1
-            {
-                passes.push(*mem);
-            }
+    for stmt in &f.body {
+        if let Stmt::Store(mem @ Mem::Arg(_), index, _) = stmt
+            && element(kernel, args, *mem) == DType::F32
+            && nest.passes(&index.affine)
+            && facts::touches(&f.body, *mem) == 1
+        {
+            passes.push(*mem);
         }
     }
     let mut reader = Reader {
