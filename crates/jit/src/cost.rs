@@ -4,7 +4,7 @@ use kiln_loops::{Dim, For, Inst, Kernel, LoopKind, Stmt};
 
 /// Nanoseconds of one scalar statement; a vector of four takes as long.
 const STATEMENT: f64 = 0.35;
-/// Nanoseconds of a transcendental function called for one element, and of one in a block.
+/// Nanoseconds of a transcendental function called for one element, and of one in a block or vector.
 const CALL: f64 = 12.0;
 const BLOCK: f64 = 0.6;
 /// Nanoseconds of a multiplication and addition in a micro-kernel, and of packing an element.
@@ -30,7 +30,8 @@ fn statement(stmt: &Stmt, share: f64) -> f64 {
             turns(f) * (STATEMENT * share + body(&f.body, share))
         }
         Stmt::Let(_, Inst::Const(_)) => 0.0,
-        Stmt::Let(_, Inst::Call(..)) => CALL * share,
+        Stmt::Let(_, Inst::Call(..)) if share < 1.0 => BLOCK,
+        Stmt::Let(_, Inst::Call(..)) => CALL,
         Stmt::Let(..) | Stmt::Mut(..) | Stmt::Set(..) | Stmt::Accumulate(..) | Stmt::Store(..) => {
             STATEMENT * share
         }

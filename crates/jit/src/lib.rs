@@ -28,3 +28,4 @@ pub use error::Error;
 pub use executable::{BufferInfo, Executable, Options, Report, Role};
 pub use kiln_kernels::{Isa, IsaError};
 pub use session::{Key, Session};
+pub use wide::has_wide_loops;

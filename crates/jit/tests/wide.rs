@@ -5,8 +5,9 @@ mod harness;
 
 use harness::{Case, compare, numbers};
 use kiln_jit::{Executable, Isa, Options};
+use kiln_kernels::BlockFunction;
 use kiln_loops::{
-    Affine, Binary, BufferId, BufferKind, Builder, Compare, Fold, Index, Inst, LoopKind, Reg,
+    Affine, Binary, BufferId, BufferKind, Builder, Compare, Fold, Index, Inst, LoopKind, Math, Reg,
     Scalar, Stmt, Unary, Var,
 };
 use kiln_tensor::{DType, Data};
@@ -388,5 +389,85 @@ fn large_results_pass_the_caches_if_every_vector_is_a_line() {
         let wide = Options::detect().unwrap().isa.name() == "avx512";
         assert_eq!(text.contains("vmovntps"), passes && wide, "{offset}, {chunk}");
         assert_eq!(text.contains("sfence"), passes && wide, "{offset}, {chunk}");
+    }
+}
+
+/// Long enough for whole turns of several vectors and a rest.
+const FUNCTION_LENGTHS: [usize; 8] = [4, 15, 16, 17, 63, 130, 499, 500];
+
+#[test]
+fn functions_have_the_bits_of_block_functions() {
+    let functions = [Math::Exp, Math::Log, Math::Tanh, Math::Sigmoid, Math::Erf];
+    let mut input = floats(SIZE);
+    input.iter_mut().step_by(2).for_each(|x| *x *= 40.0);
+    for isa in Isa::available() {
+        for n in FUNCTION_LENGTHS {
+            let mut case = Case::default();
+            let x = case.input("x", Data::F32(input.clone()));
+            let mut outputs = Vec::new();
+            for function in functions {
+                let out = case.output(function.name(), DType::F32, n);
+                case.map(function.name(), n, LoopKind::Vector, |b, i| {
+                    let (x, out) = (b.arg(x, DType::F32), b.arg(out, DType::F32));
+                    let x = b.load(x, Index::var(i));
+                    let value = b.call(function, x);
+                    b.store(out, Index::var(i), value);
+                });
+                outputs.push((function, out));
+            }
+            let mut session = case.session_with(Options { threads: 1, isa });
+            session.run().unwrap();
+            let options = Options { threads: 1, isa };
+            let text = Executable::compile(&case.program, &options).unwrap().clif(0).unwrap();
+            assert_eq!(text.contains("assembled"), isa.name() == "avx512", "{text}");
+            for (function, out) in outputs {
+                let mut expected = input[..n].to_vec();
+                let mut all = BlockFunction::ALL.iter();
+                let block = all.find(|f| f.name() == function.name()).unwrap();
+                block.apply_in_place(isa, &mut expected);
+                let found = session.get(out).unwrap();
+                for (x, (e, f)) in input.iter().zip(expected.iter().zip(found.as_f32().unwrap())) {
+                    let same = e.to_bits() == f.to_bits() || (e.is_nan() && f.is_nan());
+                    assert!(same, "{} {function:?}({x:e}) of {n}: {e:e}, {f:e}", isa.name());
+                }
+            }
+        }
+    }
+}
+
+/// Two functions and what stands around them have more values than a pair of vectors has registers
+/// for constants; sums of functions see every element once.
+#[test]
+fn functions_among_other_steps() {
+    for n in FUNCTION_LENGTHS {
+        let mut case = Case::default();
+        let x = case.input("x", Data::F32(numbers(SIZE)));
+        let (out, total) = (case.output("out", DType::F32, n), case.output("sum", DType::F32, 1));
+        let mut b = Builder::new();
+        let (x, out) = (b.arg(x, DType::F32), b.arg(out, DType::F32));
+        let total = b.arg(total, DType::F32);
+        let zero = b.f32(0.0);
+        let sum = b.mutable(zero);
+        let i = b.open_loop(None, n, n, 1, LoopKind::Vector);
+        let x = b.load(x, Index::var(i));
+        let [scale, shift, half] = [1.5, 0.5, 0.7].map(|c| b.f32(c));
+        let product = b.binary(Binary::Mul, x, scale);
+        let affine = b.binary(Binary::Add, product, shift);
+        let tanh = b.call(Math::Tanh, affine);
+        let product = b.binary(Binary::Mul, x, half);
+        let sigmoid = b.call(Math::Sigmoid, product);
+        let erf = b.call(Math::Erf, sigmoid);
+        let exp = b.call(Math::Exp, tanh);
+        let value = b.binary(Binary::Mul, tanh, sigmoid);
+        let more = b.binary(Binary::Div, erf, exp);
+        let value = b.binary(Binary::Sub, value, more);
+        let relu = b.binary(Binary::Max, x, zero);
+        let value = b.binary(Binary::Add, value, relu);
+        b.store(out, Index::var(i), value);
+        b.push(Stmt::Accumulate(sum, Fold::Add, value));
+        b.close();
+        b.store(total, Index::constant(0), sum);
+        case.kernel(b.finish("functions"));
+        assert!(check(&case, 1e-6), "{n}");
     }
 }

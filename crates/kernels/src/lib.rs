@@ -5,7 +5,8 @@
 //!
 //! - [`Contraction`]: every matrix product, convolution and convolution gradient, as loops around
 //!   one register block ([`kiln_contract`], [`kiln_contract_packed`], [`kiln_pack_b`]);
-//! - [`BlockFunction`]: exp, log, tanh, sigmoid, erf, sin and cos over blocks of elements;
+//! - [`BlockFunction`]: exp, log, tanh, sigmoid, erf, sin and cos over blocks of elements, and as
+//!   the steps they take ([`MathStep`]);
 //! - [`TileTransform`]: the transforms of Winograd's convolutions, for many channels at once;
 //! - [`symbols`]: the table of C entry points that a linker of generated code wants;
 //! - [`Isa`]: the instruction set in use, `KILN_ISA=generic|avx2|avx512|neon` overrides it;
@@ -37,7 +38,7 @@ pub use isa::Neon;
 #[cfg(target_arch = "x86_64")]
 pub use isa::{Avx2, Avx512};
 pub use isa::{Isa, IsaError};
-pub use math::{BlockFunction, BlockFunctionPtr};
+pub use math::{BlockFunction, BlockFunctionPtr, MathOp, MathStep, Place};
 pub use peak::peak;
 pub use symbols::symbols;
 pub use winograd::{TileTransform, TileTransformPtr};

@@ -7,10 +7,13 @@
 
 mod exp;
 mod log;
+mod trace;
 mod trig;
 
 use crate::isa::Isa;
 use crate::simd::{Generic, Simd, Twice};
+
+pub use trace::{MathOp, MathStep, Place};
 
 /// A block function in the C ABI: `n` elements from `src` to `dst`, which may be equal but may not
 /// overlap otherwise.
@@ -91,6 +94,19 @@ functions! {
 }
 
 impl BlockFunction {
+    /// Its steps, of which the last is the result; `None` where numbers differ in what they take.
+    pub fn steps(self) -> Option<Vec<MathStep>> {
+        Some(match self {
+            BlockFunction::Exp => trace::steps(|t, x| exp::Exp::eval(t, x)),
+            BlockFunction::Log => trace::steps(|t, x| log::Log::eval(t, x)),
+            BlockFunction::Tanh => trace::steps(|t, x| exp::Tanh::eval(t, x)),
+            BlockFunction::Sigmoid => trace::steps(|t, x| exp::Sigmoid::eval(t, x)),
+            BlockFunction::Erf => trace::steps(|t, x| exp::Erf::eval(t, x)),
+            // Large numbers are reduced lane by lane.
+            BlockFunction::Sin | BlockFunction::Cos => return None,
+        })
+    }
+
     /// Writes the function of each element of `src` to `dst`.
     ///
     /// # Panics

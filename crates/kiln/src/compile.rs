@@ -129,6 +129,7 @@ pub fn stages(
         let mut notes = Notes::new(PassOptions {
             precise: options.precise,
             threads: options.threads,
+            functions_in_vectors: kiln_jit::Isa::detect().is_ok_and(kiln_jit::has_wide_loops),
             node_limit: options.limited().nodes,
             choices,
         });

@@ -27,6 +27,9 @@ pub struct PassOptions {
     pub precise: bool,
     /// Threads the program will run on. Results must not depend on it, only speed.
     pub threads: usize,
+    /// Whether the code generator has the steps of functions in its vector loops. Otherwise they are
+    /// called on blocks of elements; the results are the same.
+    pub functions_in_vectors: bool,
     /// The most nodes a graph may grow to.
     pub node_limit: usize,
     /// What is decided already.
@@ -61,7 +64,13 @@ pub struct Decision {
 impl Default for PassOptions {
     fn default() -> PassOptions {
         let choices = Choices::new();
-        PassOptions { precise: false, threads: 1, node_limit: 1_000_000, choices }
+        PassOptions {
+            precise: false,
+            threads: 1,
+            functions_in_vectors: false,
+            node_limit: 1_000_000,
+            choices,
+        }
     }
 }
 

@@ -5,12 +5,13 @@
 //! the one; if the innermost loops do not, one around them may, and then whole inner loops run on
 //! vectors. A loop with calls is cut into blocks that stay in the first-level cache: each call gets
 //! a loop that computes its operands, the call on the block, and the statements after it go on from
-//! the results.
+//! the results. Where the code generator has functions in its vector loops, those stay whole:
+//! they go through memory once, and memory is read while they compute.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kiln_loops::{
-    Affine, Block, For, Index, Inst, Kernel, Local, LoopKind, Mem, Program, Reg, Stmt, Var,
+    Affine, Block, For, Index, Inst, Kernel, Local, LoopKind, Math, Mem, Program, Reg, Stmt, Var,
 };
 use kiln_tensor::DType;
 
@@ -31,7 +32,7 @@ fn run(mut program: Program, notes: &mut Notes) -> Result<Program, PassError> {
         let mut body = std::mem::take(&mut kernel.body);
         let work = walk::work(&body);
         let vectors = choose(&mut body);
-        kernel.body = cut(kernel, body);
+        kernel.body = cut(kernel, notes.options.functions_in_vectors, body);
         walk::renumber(&mut kernel.body);
         if !vectors && work > 16384.0 && !kernel.body.iter().any(holds_contraction) {
             notes.remark_kernel(kernel, "not vectorised: no loop walks memory with stride 1");
@@ -152,16 +153,29 @@ fn has_block_calls(f: &For) -> bool {
     calls && flat && f.step == 1 && f.extent >= SHORTEST && f.kind != LoopKind::Parallel
 }
 
-/// Cuts the loops whose own statements call functions into blocks.
-fn cut(kernel: &mut Kernel, body: Vec<Stmt>) -> Vec<Stmt> {
+/// Whether a vector loop has no loops inside, and calls functions whose steps are the same for all
+/// numbers.
+fn is_plain(f: &For) -> bool {
+    f.kind == LoopKind::Vector
+        && f.body.iter().all(|stmt| match stmt {
+            Stmt::Let(_, Inst::Call(function, _)) => !matches!(function, Math::Sin | Math::Cos),
+            Stmt::Let(..) | Stmt::Mut(..) | Stmt::Set(..) | Stmt::Accumulate(..) => true,
+            Stmt::Store(..) => true,
+            _ => false,
+        })
+}
+
+/// Cuts the loops whose own statements call functions into blocks, but for plain ones if `whole`.
+fn cut(kernel: &mut Kernel, whole: bool, body: Vec<Stmt>) -> Vec<Stmt> {
     let mut result = Vec::with_capacity(body.len());
     for stmt in body {
         match stmt {
             Stmt::For(mut inner) => {
-                if has_block_calls(&inner) {
+                let stays = whole && is_plain(&inner);
+                if has_block_calls(&inner) && !stays {
                     result.push(blocks(kernel, inner));
                 } else {
-                    inner.body = cut(kernel, inner.body);
+                    inner.body = cut(kernel, whole, inner.body);
                     result.push(Stmt::For(inner));
                 }
             }
@@ -341,5 +355,41 @@ impl Parts<'_> {
             },
             _ => stmt.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pass::{PassOptions, run};
+
+    fn after(functions_in_vectors: bool, function: &str) -> String {
+        let text = format!(
+            r#"program {{
+                buffer b0 "x": f32[1000] input
+                buffer b1 "y": f32[1000] output
+                kernel "gated"(b0, b1) {{
+                    for i0 in 0..1000 {{
+                        %0 = load a0[i0]
+                        %1 = {function} %0
+                        %2 = mul %0, %1
+                        store a1[i0] = %2
+                    }}
+                }}
+            }}"#
+        );
+        let program = kiln_loops::parse(&text).expect("a program");
+        let options = PassOptions { functions_in_vectors, ..PassOptions::default() };
+        let mut notes = Notes::new(options);
+        let program = run(&[&PASS], program, &mut notes, &mut |_, _| {}).expect("it succeeds");
+        program.to_string()
+    }
+
+    #[test]
+    fn loops_stay_whole_where_functions_are_steps_of_vectors() {
+        assert!(after(true, "sigmoid").contains("vector i0 in 0..1000 {"));
+        assert!(after(false, "sigmoid").contains("block l0[0] = sigmoid"));
+        // Some of its numbers are reduced lane by lane.
+        assert!(after(true, "sin").contains("block l0[0] = sin"));
     }
 }

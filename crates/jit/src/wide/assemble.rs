@@ -3,7 +3,8 @@
 //! A function takes the address of its arguments and the number of turns: pointers to where streams
 //! begin, scalars (each eight bytes wide), and room for a vector of each sum. Its main loop works
 //! on several vectors a turn, one after the other or, where loops stand inside, between them; the
-//! processor finds what it may do at once. What is left runs through the same steps with a mask, a
+//! processor finds what it may do at once. In long bodies, of functions, it would have to look too
+//! far ahead for that: there the vectors take each step in turns. What is left runs through the same steps with a mask, a
 //! vector a turn, so there is no scalar remainder.
 
 use std::collections::HashMap;
@@ -40,20 +41,23 @@ const GENERAL: [Gpr; 11] =
     [Gpr(2), Gpr(8), Gpr(9), Gpr(10), Gpr(11), Gpr(3), Gpr(5), Gpr(12), Gpr(13), Gpr(14), Gpr(15)];
 const FREE: usize = 5;
 
+/// Steps beyond which a turn has two vectors that take them in turns.
+const LONG: usize = 12;
+
 /// The function of a body; `None` if there are too few registers.
 pub(super) fn assemble(body: &Body, listed: bool) -> Option<Assembler> {
     let inside = body.steps.iter().any(|s| matches!(s, Step::Repeat(_)));
     let most = match body.steps.len() {
         _ if inside => 4,
-        0..=12 => 4,
-        13..=40 => 2,
-        _ => 1,
+        0..=LONG => 4,
+        _ => 2,
     };
+    let abreast = !inside && body.steps.len() > LONG;
     [4, 2, 1].into_iter().filter(|&parts| parts <= most).find_map(|parts| {
         // Sums keep their registers in what is left.
         let begin = VECTORS.start.checked_add(u8::try_from(body.sums.len() * parts).ok()?)?;
-        let main = Schedule::of(body, parts, begin)?;
-        let rest = Schedule::of(body, 1, begin)?;
+        let main = Schedule::of(body, parts, abreast, begin)?;
+        let rest = Schedule::of(body, 1, abreast, begin)?;
         Some(Writer::new(body, parts, listed, main.end.max(rest.end))?.function(&main, &rest))
     })
 }
@@ -71,15 +75,19 @@ struct Schedule {
 
 impl Schedule {
     /// Values take vector registers from `begin` on.
-    fn of(body: &Body, parts: usize, begin: u8) -> Option<Schedule> {
+    fn of(body: &Body, parts: usize, abreast: bool, begin: u8) -> Option<Schedule> {
         let mut items = Vec::new();
         let is_edge = |step: &Step| matches!(step, Step::Repeat(_) | Step::End);
         let mut at = 0;
         for run in body.steps.split_inclusive(is_edge) {
             let edge = run.last().is_some_and(is_edge);
             let plain = at..at + run.len() - usize::from(edge);
-            for part in 0..parts {
-                items.extend(plain.clone().map(|step| (step, part)));
+            if abreast {
+                items.extend(plain.flat_map(|step| (0..parts).map(move |part| (step, part))));
+            } else {
+                for part in 0..parts {
+                    items.extend(plain.clone().map(|step| (step, part)));
+                }
             }
             at += run.len();
             if edge {
@@ -147,12 +155,14 @@ impl Schedule {
             if let Some(value) = step.defines() {
                 let slot = self.slot(value, part);
                 if registers[slot].is_none() {
-                    // A result goes where the first operand was, if nobody needs that any more.
-                    taken = match step.reads()[0] {
-                        Some(Operand::Value(x)) => Some(self.slot(x, part)),
+                    // A result goes where an operand was, if nobody needs that any more.
+                    let operands = step.replaceable().into_iter().flatten();
+                    let mut operands = operands.filter_map(|operand| match operand {
+                        Operand::Value(x) => Some(self.slot(x, part)),
                         _ => None,
-                    };
-                    taken = taken.filter(|&x| last[x] == position && is_mask(x) == is_mask(slot));
+                    });
+                    let ends = |&x: &usize| last[x] == position && is_mask(x) == is_mask(slot);
+                    taken = operands.find(ends);
                     let register = match taken {
                         Some(x) => registers[x],
                         None => free[usize::from(is_mask(slot))].pop(),
@@ -319,6 +329,7 @@ impl<'b> Writer<'b> {
             self.code.pop(register);
         }
         self.code.ret();
+        self.code.place_constants();
         self.code
     }
 
@@ -372,8 +383,7 @@ impl<'b> Writer<'b> {
         match operand {
             Operand::Constant(0) => self.code.vector(Op::XOR, to, to, to, Lanes::All),
             Operand::Constant(bits) => {
-                self.code.set(SCRATCH, bits);
-                self.code.vector(Op::SPREAD, to, Zmm(0), Rm::Gpr(SCRATCH), Lanes::All);
+                self.code.vector(Op::BROADCAST, to, Zmm(0), Rm::Constant(bits), Lanes::All);
             }
             Operand::Scalar(n) => {
                 let at = argument(self.body.streams.len() + n);
@@ -460,6 +470,16 @@ impl<'b> Writer<'b> {
         Zmm(through)
     }
 
+    /// The same for an instruction's last operand, which may be a constant in memory.
+    fn last(&mut self, schedule: &Schedule, operand: Operand, part: usize, through: u8) -> Rm {
+        match operand {
+            Operand::Constant(bits) if bits != 0 && !self.resident.contains_key(&operand) => {
+                Rm::Constant(bits)
+            }
+            _ => self.operand(schedule, operand, part, through).into(),
+        }
+    }
+
     fn step(&mut self, schedule: &Schedule, step: Step, part: usize, mask: Option<K>) {
         let register = |v: Value| schedule.registers[schedule.slot(v, part)];
         match step {
@@ -499,7 +519,7 @@ impl<'b> Writer<'b> {
                 self.copy(to, x);
             }
             Step::One(op, v, x) => {
-                let x = self.operand(schedule, x, part, 0);
+                let x = self.last(schedule, x, part, 0);
                 self.code.vector(op, Zmm(register(v)), Zmm(0), x, Lanes::All);
             }
             Step::Number(op, v, x, number) => {
@@ -508,9 +528,13 @@ impl<'b> Writer<'b> {
             }
             Step::Two(op, v, [x, y]) => {
                 let x = self.operand(schedule, x, part, 0);
-                let y = self.operand(schedule, y, part, 1);
+                let y = match op.takes_constants() {
+                    true => self.last(schedule, y, part, 1),
+                    false => self.operand(schedule, y, part, 1).into(),
+                };
                 self.code.vector(op, Zmm(register(v)), x, y, Lanes::All);
             }
+            Step::Fma(v, operands) => self.fma(schedule, Zmm(register(v)), operands, part),
             Step::KeepNan(op, v, [x, y]) => {
                 let to = Zmm(register(v));
                 let x = self.operand(schedule, x, part, 0);
@@ -521,14 +545,14 @@ impl<'b> Writer<'b> {
             }
             Step::Compare(op, v, [x, y], predicate) => {
                 let x = self.operand(schedule, x, part, 0);
-                let y = self.operand(schedule, y, part, 1);
+                let y = self.last(schedule, y, part, 1);
                 self.code.compare(op, K(register(v)), x, y, predicate, Lanes::All);
             }
             Step::Logic(op, v, [x, y]) => {
                 self.code.mask(op, K(register(v)), K(register(x)), K(register(y)));
             }
             Step::Select(v, choice, [x, y]) => {
-                let x = self.operand(schedule, x, part, 0);
+                let x = self.last(schedule, x, part, 0);
                 let y = self.operand(schedule, y, part, 1);
                 let lanes = Lanes::Merge(K(register(choice)));
                 self.code.vector(Op::BLEND, Zmm(register(v)), y, x, lanes);
@@ -538,6 +562,35 @@ impl<'b> Writer<'b> {
                 self.accumulate(sum, part, x, mask);
             }
             Step::Repeat(_) | Step::End => {}
+        }
+    }
+
+    /// The instruction's result goes where one of its operands is: that one that lies there already,
+    /// or a copy of the first.
+    fn fma(&mut self, schedule: &Schedule, to: Zmm, [x, y, z]: [Operand; 3], part: usize) {
+        let is_constant = |o: &Operand| matches!(o, Operand::Constant(_));
+        let (x, y) = if is_constant(&x) { (y, x) } else { (x, y) };
+        let third = self.last(schedule, z, part, 0);
+        if matches!(third, Rm::Zmm(z) if z == to) {
+            let x = self.operand(schedule, x, part, 1);
+            let y = self.last(schedule, y, part, 2);
+            return self.code.vector(Op::FMA_231, to, x, y, Lanes::All);
+        }
+        let mut first = self.operand(schedule, x, part, 1);
+        let mut second = self.last(schedule, y, part, 2);
+        if let Rm::Zmm(y) = second
+            && y == to
+        {
+            (first, second) = (y, first.into());
+        }
+        self.copy(to, first);
+        match (second, third) {
+            (Rm::Zmm(y), third) => self.code.vector(Op::FMA_213, to, y, third, Lanes::All),
+            (second, Rm::Zmm(z)) => self.code.vector(Op::FMA_132, to, z, second, Lanes::All),
+            _ => {
+                let y = self.operand(schedule, y, part, 2);
+                self.code.vector(Op::FMA_213, to, y, third, Lanes::All);
+            }
         }
     }
 

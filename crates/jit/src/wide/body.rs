@@ -59,6 +59,8 @@ pub(super) enum Step {
     /// With a number that belongs to the instruction.
     Number(Op, Value, Operand, u8),
     Two(Op, Value, [Operand; 2]),
+    /// The product of the first two plus the third, rounded once.
+    Fma(Value, [Operand; 3]),
     /// The greater or smaller f32 by that instruction, which gives the second operand where the
     /// first is NaN: then the first is taken.
     KeepNan(Op, Value, [Operand; 2]),
@@ -115,6 +117,7 @@ impl Step {
             | Step::One(_, v, _)
             | Step::Number(_, v, ..)
             | Step::Two(_, v, _)
+            | Step::Fma(v, _)
             | Step::KeepNan(_, v, _)
             | Step::Compare(_, v, ..)
             | Step::Logic(_, v, _)
@@ -122,6 +125,15 @@ impl Step {
             | Step::Turns(v)
             | Step::Select(v, ..) => Some(v),
             Step::Store(..) | Step::Sum(..) | Step::Repeat(_) | Step::End => None,
+        }
+    }
+
+    /// Which of what it reads may lie where the result goes.
+    pub fn replaceable(&self) -> [Option<Operand>; 3] {
+        match self {
+            // The first operand is copied before the second is read.
+            Step::KeepNan(_, _, [x, _]) => [Some(*x), None, None],
+            _ => self.reads(),
         }
     }
 
@@ -136,6 +148,7 @@ impl Step {
             Step::Two(_, _, [x, y])
             | Step::KeepNan(_, _, [x, y])
             | Step::Compare(_, _, [x, y], _) => [Some(x), Some(y), None],
+            Step::Fma(_, [x, y, z]) => [Some(x), Some(y), Some(z)],
             Step::Logic(_, _, [x, y]) => [Some(Operand::Value(x)), Some(Operand::Value(y)), None],
             Step::Select(_, mask, [x, y]) => [Some(x), Some(y), Some(Operand::Value(mask))],
             Step::Turns(_) => [Some(Operand::Lanes), None, None],

@@ -47,6 +47,8 @@ pub(super) enum Rm {
     K(K),
     Gpr(Gpr),
     At(At),
+    /// These bits in every lane, from behind the code.
+    Constant(u32),
 }
 
 impl From<Zmm> for Rm {
@@ -124,12 +126,20 @@ impl Op {
     pub const MIN: Op = op("vminps", Form::Three, 1, 0, 0x5d);
     pub const DIV: Op = op("vdivps", Form::Three, 1, 0, 0x5e);
     pub const MAX: Op = op("vmaxps", Form::Three, 1, 0, 0x5f);
+    /// The first times 2 to the power of the second.
+    pub const SCALE: Op = op("vscalefps", Form::Three, 2, 1, 0x2c);
+    /// `first * last + second`, `second * first + last` and `second * last + first`.
+    pub const FMA_132: Op = op("vfmadd132ps", Form::Three, 2, 1, 0x98);
+    pub const FMA_213: Op = op("vfmadd213ps", Form::Three, 2, 1, 0xa8);
+    pub const FMA_231: Op = op("vfmadd231ps", Form::Three, 2, 1, 0xb8);
     pub const SQRT: Op = op("vsqrtps", Form::Two, 1, 0, 0x51);
     /// To an integer, as the number behind it says.
     pub const ROUND: Op = op("vrndscaleps", Form::Two, 3, 1, 0x08);
     pub const COMPARE: Op = op("vcmpps", Form::Mask, 1, 0, 0xc2);
     pub const TO_F32: Op = op("vcvtdq2ps", Form::Two, 1, 0, 0x5b);
     pub const TO_I32: Op = op("vcvttps2dq", Form::Two, 1, 2, 0x5b);
+    /// Of what is a whole number already.
+    pub const WHOLE_TO_I32: Op = op("vcvtps2dq", Form::Two, 1, 1, 0x5b);
 
     pub const AND: Op = op("vpandd", Form::Three, 1, 1, 0xdb);
     pub const OR: Op = op("vpord", Form::Three, 1, 1, 0xeb);
@@ -150,6 +160,14 @@ impl Op {
     pub const NARROW: Op = Op { memory: 16, ..op("vpmovdb", Form::Store, 2, 2, 0x31) };
     pub const SHIFT_LEFT: Op = op("vpslld", Form::Shift(6), 1, 1, 0x72);
     pub const SHIFT_RIGHT: Op = op("vpsrld", Form::Shift(2), 1, 1, 0x72);
+    pub const SHIFT_RIGHT_I32: Op = op("vpsrad", Form::Shift(4), 1, 1, 0x72);
+}
+
+impl Op {
+    /// Whether a memory operand may be a number of 32 bits that stands for all lanes.
+    pub fn takes_constants(self) -> bool {
+        !self.double && self.memory == 64
+    }
 }
 
 /// An instruction on masks of three operands; [`KOp::NOT`] has two.
@@ -188,11 +206,16 @@ pub(super) struct Assembler {
     pub bytes: Vec<u8>,
     /// Instructions with their offsets.
     lines: Option<Vec<(usize, String)>>,
+    /// What stands behind the code, each number once, and where instructions refer to it: the
+    /// distance's place, the end of the instruction and which number.
+    constants: Vec<u32>,
+    references: Vec<(usize, usize, usize)>,
 }
 
 impl Assembler {
     pub fn new(listed: bool) -> Assembler {
-        Assembler { bytes: Vec::new(), lines: listed.then(Vec::new) }
+        let lines = listed.then(Vec::new);
+        Assembler { bytes: Vec::new(), lines, constants: Vec::new(), references: Vec::new() }
     }
 
     /// The instructions, one a line, with their offsets.
@@ -234,9 +257,18 @@ impl Assembler {
     }
 
     /// A comparison, in those lanes of a mask: in the others it fails.
-    pub fn compare(&mut self, op: Op, to: K, x: Zmm, y: Zmm, predicate: u8, lanes: Lanes) {
+    pub fn compare(
+        &mut self,
+        op: Op,
+        to: K,
+        x: Zmm,
+        y: impl Into<Rm>,
+        predicate: u8,
+        lanes: Lanes,
+    ) {
+        let y = y.into();
         self.line(|| format!("{} {to}{}, {x}, {y}, {predicate}", op.name, Lane(lanes)));
-        self.evex(op, to.0, x.0, y.into(), lanes);
+        self.evex(op, to.0, x.0, y, lanes);
         self.bytes.push(predicate);
     }
 
@@ -246,7 +278,10 @@ impl Assembler {
             Rm::K(K(r)) => (r >> 3, 0),
             Rm::Gpr(r) => (r.high(), 0),
             Rm::At(at) => (at.base.high(), at.index.map_or(0, |i| i.0.high())),
+            Rm::Constant(_) => (0, 0),
         };
+        // One number for all lanes, unless that is what the instruction is about.
+        let spread = matches!(last, Rm::Constant(_)) && op.memory != 4;
         let (zero, mask) = match lanes {
             Lanes::All => (0, 0),
             Lanes::Merge(k) => (0, k.0),
@@ -258,10 +293,41 @@ impl Assembler {
             0x62,
             bit(first >> 3, 7) | bit(x, 6) | bit(b, 5) | bit(first >> 4, 4) | op.map,
             u8::from(op.double) << 7 | (!second & 15) << 3 | 1 << 2 | op.prefix,
-            zero << 7 | lengths | bit(second >> 4, 3) | mask,
+            zero << 7 | lengths | u8::from(spread) << 4 | bit(second >> 4, 3) | mask,
             op.opcode,
         ]);
+        if let Rm::Constant(bits) = last {
+            return self.refer(first & 7, bits, usize::from(op.form == Form::Mask));
+        }
         self.modrm(first & 7, last, i32::from(op.memory));
+    }
+
+    /// The operands of an instruction that `behind` more bytes belong to.
+    fn refer(&mut self, register: u8, bits: u32, behind: usize) {
+        let known = self.constants.iter().position(|&c| c == bits);
+        let number = known.unwrap_or(self.constants.len());
+        if known.is_none() {
+            self.constants.push(bits);
+        }
+        self.bytes.push(register << 3 | 5);
+        let at = self.bytes.len();
+        self.references.push((at, at + 4 + behind, number));
+        self.bytes.extend([0; 4]);
+    }
+
+    /// Puts the constants behind the code.
+    pub fn place_constants(&mut self) {
+        if self.constants.is_empty() {
+            return;
+        }
+        // Trap instructions, in cache lines that hold no constants.
+        self.bytes.resize(self.bytes.len().next_multiple_of(64), 0xcc);
+        let begin = self.bytes.len();
+        for &(at, end, number) in &self.references {
+            let distance = (begin + 4 * number - end) as i32;
+            self.bytes[at..at + 4].copy_from_slice(&distance.to_le_bytes());
+        }
+        self.bytes.extend(self.constants.iter().flat_map(|c| c.to_le_bytes()));
     }
 
     /// The byte that names the operands, and what belongs to a place in memory. A displacement in
@@ -272,6 +338,7 @@ impl Assembler {
             Rm::K(K(r)) => return self.bytes.push(0xc0 | register << 3 | r),
             Rm::Gpr(r) => return self.bytes.push(0xc0 | register << 3 | r.low()),
             Rm::At(at) => at,
+            Rm::Constant(bits) => return self.refer(register, bits, 0),
         };
         let short = (at.displacement % unit == 0).then(|| i8::try_from(at.displacement / unit));
         let (mode, short) = match short {
@@ -338,7 +405,7 @@ impl Assembler {
         let (b, x) = match last {
             Rm::Gpr(r) => (r.high(), 0),
             Rm::At(at) => (at.base.high(), at.index.map_or(0, |i| i.0.high())),
-            Rm::Zmm(_) | Rm::K(_) => (0, 0),
+            Rm::Zmm(_) | Rm::K(_) | Rm::Constant(_) => (0, 0),
         };
         self.bytes.extend([0x48 | register.high() << 2 | x << 1 | b, opcode]);
         self.modrm(register.low(), last, 1);
@@ -509,6 +576,7 @@ impl fmt::Display for Rm {
             Rm::K(r) => return r.fmt(f),
             Rm::Gpr(r) => return Half(*r).fmt(f),
             Rm::At(at) => at,
+            Rm::Constant(bits) => return write!(f, "[{bits:#010x}]"),
         };
         write!(f, "[{}", at.base)?;
         if let Some((index, size)) = at.index {

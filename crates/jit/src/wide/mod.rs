@@ -9,12 +9,13 @@
 mod assemble;
 mod body;
 mod evex;
+mod functions;
 mod read;
 
 use std::collections::HashMap;
 
 use kiln_kernels::Isa;
-use kiln_loops::{LoopKind, Stmt, Var};
+use kiln_loops::{Inst, LoopKind, Stmt, Var};
 use rayon::prelude::*;
 
 use crate::emit::{Source, facts};
@@ -25,6 +26,12 @@ use read::{Known, Nest, Registers};
 /// Statements, over all turns, below which a call takes longer than it saves: about 6 ns, measured
 /// on maxima, normalisation and pooling of rows of 16 to 96 elements.
 const LEAST: usize = 128;
+
+/// Whether vector loops are assembled here, with the steps of functions among their own. They take
+/// their arguments as System V says.
+pub fn has_wide_loops(isa: Isa) -> bool {
+    isa.name() == "avx512" && !cfg!(windows)
+}
 
 /// The call that stands for a loop.
 #[derive(Debug)]
@@ -63,8 +70,7 @@ pub(crate) struct Wide {
 impl Wide {
     /// Those of the kernels, if the instruction set has any.
     pub fn of(sources: &[Source<'_>], isa: Isa) -> Wide {
-        // The functions take their arguments as System V says.
-        if isa.name() != "avx512" || cfg!(windows) {
+        if !has_wide_loops(isa) {
             return Wide {
                 calls: sources.iter().map(|_| Calls::new()).collect(),
                 ..Wide::default()
@@ -113,6 +119,11 @@ fn loops(source: &Source<'_>) -> Vec<(Var, Body, Arguments)> {
     found.iter().filter_map(read).collect()
 }
 
+/// Whether the statements call functions, which are calls anywhere else too.
+fn calls(body: &[Stmt]) -> bool {
+    body.iter().any(|stmt| matches!(stmt, Stmt::Let(_, Inst::Call(..))))
+}
+
 fn collect<'k>(body: &'k [Stmt], around: &HashMap<Var, Known>, found: &mut Vec<Nest<'k>>) {
     for stmt in body {
         let Stmt::For(f) = stmt else { continue };
@@ -122,7 +133,7 @@ fn collect<'k>(body: &'k [Stmt], around: &HashMap<Var, Known>, found: &mut Vec<N
             let multiple = gcd(start, f.step as i64);
             vars.insert(f.var, Known { multiple, end: f.end as i64 });
             collect(&f.body, &vars, found);
-        } else if f.extent.saturating_mul(facts::weight(&f.body)) >= LEAST {
+        } else if calls(&f.body) || f.extent.saturating_mul(facts::weight(&f.body)) >= LEAST {
             vars.insert(f.var, Known { multiple: start, end: f.end as i64 });
             found.push(Nest { f, vars });
         }

@@ -13,6 +13,7 @@ use kiln_tensor::DType;
 
 use super::body::{Access, Arguments, Body, Moves, Operand, Passed, Step, Stream, Value};
 use super::evex::{KOp, Op};
+use super::functions;
 use crate::emit::facts::{self, Changes};
 
 /// Bytes from which on results are written past the caches.
@@ -388,7 +389,14 @@ impl Reader<'_> {
                 }
                 _ => Step::Copy(value, self.operand(*x)?),
             },
-            Inst::Const(_) | Inst::Call(..) => return None,
+            Inst::Call(function, x) => {
+                let x = self.operand(*x)?;
+                let mut steps = functions::steps(*function, x, value, |dtype| self.value(dtype))?;
+                let last = steps.pop()?;
+                self.body.steps.append(&mut steps);
+                last
+            }
+            Inst::Const(_) => return None,
         };
         self.body.steps.push(step);
         self.values.insert(reg, value);
@@ -631,7 +639,7 @@ fn extremum(op: Op, to: Value, [x, y]: [Operand; 2]) -> Step {
     }
 }
 
-fn compare(op: Compare, dtype: DType, to: Value, operands: [Operand; 2]) -> Step {
+pub(super) fn compare(op: Compare, dtype: DType, to: Value, operands: [Operand; 2]) -> Step {
     if dtype == DType::F32 {
         let predicate = match op {
             Compare::Eq => 0x00,

@@ -34,6 +34,22 @@ fn exp_normal<S: Simd>(s: S, x: S::F) -> S::F {
     s.mul(p, s.with_bits(power))
 }
 
+/// Of `exp(r)` for `|r| <= ln 2 / 2`.
+const POLYNOMIAL: [f32; 7] =
+    [1.0, 1.0, 4.999_998_5e-1, 1.666_647_2e-1, 4.166_953_6e-2, 8.373_124_5e-3, 1.378_059_4e-3];
+
+/// `exp(-t)` for `0 <= t <= 104`, and NaN for NaN.
+#[inline(always)]
+fn exp_of_negated<S: Simd>(s: S, t: S::F) -> S::F {
+    // As in `reduced`, but for the sign of r.
+    let shifted = s.fma(t, s.splat(-std::f32::consts::LOG2_E), s.splat(SHIFT));
+    let n = s.sub(shifted, s.splat(SHIFT));
+    let r = s.fma(n, s.splat(6.931_457_5e-1), t);
+    let r = s.fma(n, s.splat(1.428_606_8e-6), r);
+    let [c0, c1, c2, c3, c4, c5, c6] = POLYNOMIAL;
+    s.scale(horner(s, r, [c0, -c1, c2, -c3, c4, -c5, c6]), n)
+}
+
 /// A number this large has whole numbers as its neighbours: adding it rounds to one, which stands
 /// in the last bits of the sum.
 const SHIFT: f32 = 12_582_912.0; // 1.5 * 2^23
@@ -46,35 +62,41 @@ fn reduced<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
     // ln 2 in two parts, the first short enough for an exact product.
     let r = s.fma(n, s.splat(-6.931_457_5e-1), x);
     let r = s.fma(n, s.splat(-1.428_606_8e-6), r);
-    let p = horner(
-        s,
-        r,
-        [1.0, 1.0, 4.999_998_5e-1, 1.666_647_2e-1, 4.166_953_6e-2, 8.373_124_5e-3, 1.378_059_4e-3],
-    );
+    let p = horner(s, r, POLYNOMIAL);
     (shifted, p)
 }
 
-/// `tanh(x)`: an odd polynomial near 0, `1 - 2 / (exp(2|x|) + 1)` beyond.
+/// `tanh(x)`: `1 - exp(-2|x|)`, whose relative error stays small where it vanishes, by
+/// `1 + exp(-2|x|)`.
 pub(super) struct Tanh;
 
 impl Function for Tanh {
     #[inline(always)]
     fn eval<S: Simd>(s: S, x: S::F) -> S::F {
         let (magnitude, sign) = split_sign(s, x);
-        let z = s.mul(x, x);
-        let p = horner(
-            s,
-            z,
-            [-3.333_328e-1, 1.333_144_2e-1, -5.373_971_6e-2, 2.063_909e-2, -5.704_988_7e-3],
-        );
-        let near = s.fma(s.mul(p, z), magnitude, magnitude);
-
         // From here on the result is 1; NaN stays.
-        let most = s.min(s.splat(9.25), magnitude);
-        let e = exp_normal(s, s.add(most, most));
+        let t = s.min(s.splat(9.25), magnitude);
+        // -2 t = n ln 2 - 2 r with whole n and `|r| <= ln 2 / 4`.
+        let shifted = s.fma(t, s.splat(-2.0 * std::f32::consts::LOG2_E), s.splat(SHIFT));
+        let n = s.sub(shifted, s.splat(SHIFT));
+        let r = s.fma(n, s.splat(0.5 * 6.931_457_5e-1), t);
+        let r = s.fma(n, s.splat(0.5 * 1.428_606_8e-6), r);
+        // (1 - exp(-2r)) / 2
+        let q = horner(
+            s,
+            r,
+            [-9.999_999_4e-1, 6.666_618e-1, -3.333_394_8e-1, 1.338_632_6e-1, -4.438_686_4e-2],
+        );
+        let half = s.fma(s.mul(r, r), q, r);
+        // 1 - 2^n exp(-2r) and 1 + 2^n exp(-2r), with twice the power of either sign: 2 less the first
+        // would be off by what that is.
+        let exponent = s.shl_i::<23>(s.bits(shifted));
+        let power = s.with_bits(s.add_i(exponent, s.bits(s.splat(2.0))));
+        let minus = s.with_bits(s.add_i(exponent, s.bits(s.splat(-2.0))));
         let one = s.splat(1.0);
-        let far = s.sub(one, s.div(s.splat(2.0), s.add(e, one)));
-        flip(s, s.select(s.lt(magnitude, s.splat(0.625)), near, far), sign)
+        let numerator = s.fma(power, half, s.fma(power, s.splat(-0.5), one));
+        let denominator = s.fma(minus, half, s.fma(power, s.splat(0.5), one));
+        flip(s, s.div(numerator, denominator), sign)
     }
 }
 
@@ -85,7 +107,9 @@ impl Function for Sigmoid {
     #[inline(always)]
     fn eval<S: Simd>(s: S, x: S::F) -> S::F {
         let (magnitude, _) = split_sign(s, x);
-        let z = Exp::eval(s, flip(s, magnitude, s.splat_i(i32::MIN)));
+        // From here on it rounds to 0; NaN stays.
+        let t = s.min(s.splat(104.0), magnitude);
+        let z = exp_of_negated(s, t);
         let one = s.splat(1.0);
         let numerator = s.select(s.lt(x, s.splat(0.0)), z, one);
         s.div(numerator, s.add(one, z))
