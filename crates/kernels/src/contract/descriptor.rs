@@ -95,8 +95,9 @@ pub struct Contraction {
     pub(super) row_blocks: Vec<Range<usize>>,
     /// Panels that are packed at a time.
     pub(super) col_blocks: Vec<Range<usize>>,
-    /// Whether depths follow each other in `A` by eights.
+    /// Whether depths follow each other in `A` by eights, and all of them.
     pub(super) quads: bool,
+    pub(super) a_follows: bool,
     /// How a product of few rows reads an unpacked `B`, if there is a good way.
     pub(super) narrow: Option<NarrowForm>,
 }
@@ -219,6 +220,7 @@ impl Contraction {
             row_blocks: Vec::new(),
             col_blocks,
             quads,
+            a_follows: follow(&tables.a_depth),
             narrow,
             tables,
         };
@@ -493,4 +495,4 @@ const WAYS: usize = 8;
 const PANELS_TO_PACK: usize = 3;
 
 // The narrow products split the depth by constants of their own.
-const _: () = assert!(AXPY_COLUMNS.is_multiple_of(16) && DOT_BLOCK.is_multiple_of(16));
+const _: () = assert!(AXPY_COLUMNS.is_multiple_of(16) && DOT_BLOCK.is_multiple_of(64));

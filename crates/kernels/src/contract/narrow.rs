@@ -3,18 +3,27 @@
 //!
 //! - [`axpy`] where columns follow each other: whole rows of `B` are added to sums that stay in
 //!   the first cache. The order of each sum is that of the register block.
-//! - [`dot`] where depths follow each other: sixteen partial sums for every element, folded by
-//!   halves, on every instruction set.
+//! - [`dot`] where depths follow each other: sixty-four partial sums for every element, folded by
+//!   halves, on every instruction set. A small `B`, which the second-level cache may hold, is read
+//!   column after column: it gives one stream twice what it gives four. A large one comes from
+//!   further away, four columns at a time: the processor follows a stream to the end of its page
+//!   only, so more streams are more that is on its way.
 
-use super::{NARROW_ROWS, OCTET};
+use super::NARROW_ROWS;
 use crate::simd::Simd;
 
 /// Columns whose sums [`axpy`] keeps at a time.
 pub(super) const AXPY_COLUMNS: usize = 1024;
-/// The most terms [`dot`] sums from one zero, a sixteenth of them in each partial sum.
+/// The most terms [`dot`] sums from one zero, as many in each partial sum.
 pub(super) const DOT_BLOCK: usize = 1024;
 /// Partial sums of [`dot`].
-const PARTIAL: usize = 16;
+const PARTIAL: usize = 64;
+/// Columns that [`dot`] reads at a time of a `B` of more elements than [`NEAR`].
+const STREAMS: usize = 4;
+/// An eighth of the second-level cache of most processors.
+const NEAR: usize = 32 * 1024;
+/// Vectors of the narrowest kind that hold them.
+const VECTORS: usize = 8;
 /// Elements of scratch either wants.
 pub(super) const SCRATCH: usize =
     NARROW_ROWS * if AXPY_COLUMNS > DOT_BLOCK { AXPY_COLUMNS } else { DOT_BLOCK };
@@ -32,6 +41,8 @@ pub(super) struct Narrow<'a> {
     pub c_rows: &'a [u32],
     pub c_cols: &'a [u32],
     pub add: bool,
+    /// Whether depths follow each other in `A` too.
+    pub a_follows: bool,
     /// [`SCRATCH`] elements.
     pub scratch: *mut f32,
 }
@@ -139,118 +150,117 @@ unsafe fn axpy_depths<S: Simd, const D: usize>(
     }
 }
 
-/// `C[r, c] += A[r, :] . B[:, c]`, by tiles of a few rows and columns.
+/// `C[r, c] += A[r, :] . B[:, c]`, column by column.
 ///
 /// # Safety
 /// As [`NarrowFn`].
 #[inline(always)]
 pub(super) unsafe fn dot<S: Simd>(s: S, n: &Narrow<'_>) {
     let depth = n.a_depth.len();
-    // SAFETY: `NARROW_ROWS` rows of `DOT_BLOCK` elements of scratch; `PARTIAL` divides the latter.
+    let first = n.a_depth.first().map_or(0, |&offset| offset as usize);
+    // SAFETY: `NARROW_ROWS` rows of `DOT_BLOCK` elements of scratch. The depths of each column follow
+    // each other, and those of each row there or in place.
     unsafe {
-        for (row, &a_row) in n.a_rows.iter().enumerate() {
-            let line = n.scratch.add(row * DOT_BLOCK);
-            for (k, &offset) in n.a_depth.iter().enumerate() {
-                *line.add(k) = *n.a.add(a_row as usize + offset as usize);
+        let mut rows = [n.scratch.cast_const(); NARROW_ROWS];
+        for (i, (row, &offset)) in rows.iter_mut().zip(n.a_rows).enumerate() {
+            if n.a_follows {
+                *row = n.a.wrapping_add(offset as usize + first);
+                continue;
             }
-            for k in depth..depth.next_multiple_of(PARTIAL) {
-                *line.add(k) = 0.0;
+            let line = n.scratch.add(i * DOT_BLOCK);
+            for (k, &depth) in n.a_depth.iter().enumerate() {
+                *line.add(k) = *n.a.add(offset as usize + depth as usize);
             }
+            *row = line;
         }
-        match n.a_rows.len() {
-            1 => dot_columns::<S, 1, 4>(s, n),
-            2 => dot_columns::<S, 2, 2>(s, n),
-            3 => dot_columns::<S, 3, 1>(s, n),
-            4 => dot_columns::<S, 4, 1>(s, n),
-            _ => {}
-        }
-    }
-}
-
-/// All columns, `C` at a time, for `R` rows.
-///
-/// # Safety
-/// As [`dot`].
-#[inline(always)]
-unsafe fn dot_columns<S: Simd, const R: usize, const C: usize>(s: S, n: &Narrow<'_>) {
-    let cols = n.b_cols.len();
-    let whole = cols / C * C;
-    for j in (0..whole).step_by(C) {
-        // SAFETY: as our own contract; `C` columns from `j` on exist.
-        unsafe { dot_tile::<S, R, C>(s, n, j) };
-    }
-    for j in whole..cols {
-        // SAFETY: as our own contract; column `j` exists.
-        unsafe { dot_tile::<S, R, 1>(s, n, j) };
-    }
-}
-
-/// `R` rows times the `C` columns from `first` on.
-///
-/// # Safety
-/// As [`dot`].
-#[inline(always)]
-unsafe fn dot_tile<S: Simd, const R: usize, const C: usize>(s: S, n: &Narrow<'_>, first: usize) {
-    // Two vectors of eight lanes or one of sixteen hold the partial sums.
-    const { assert!(S::LANES == OCTET || S::LANES == PARTIAL) };
-    let vectors = PARTIAL / S::LANES;
-    let depth = n.a_depth.len();
-    let mut sums = [[[s.splat(0.0); 2]; C]; R];
-    // SAFETY: the depths of each column follow each other, the last sixteen are read as far as
-    // they exist; the copies of A are padded with zeros.
-    unsafe {
         let start = n.b_depth.first().map_or(0, |&offset| offset as usize);
-        let mut columns = [n.b; C];
-        for (c, column) in columns.iter_mut().enumerate() {
-            *column = n.b.wrapping_add(start + *n.b_cols.as_ptr().add(first + c) as usize);
+        let column = |j: usize| {
+            let offset = *n.b_cols.as_ptr().add(j) as usize;
+            n.b.wrapping_add(start + offset)
+        };
+        let cols = n.b_cols.len();
+        // Four times the sums of one column fit the registers of the widest vectors only.
+        let far = cols * depth > NEAR && PARTIAL / S::LANES <= STREAMS;
+        let together = if far { cols / STREAMS * STREAMS } else { 0 };
+        for j in (0..together).step_by(STREAMS) {
+            let columns: [_; STREAMS] = std::array::from_fn(|c| column(j + c));
+            for (i, &row) in rows.iter().enumerate().take(n.a_rows.len()) {
+                for (c, sum) in products(s, row, columns, depth).into_iter().enumerate() {
+                    put(n, i, j + c, sum);
+                }
+            }
         }
-        let whole = depth / PARTIAL * PARTIAL;
+        for j in together..cols {
+            for (i, &row) in rows.iter().enumerate().take(n.a_rows.len()) {
+                let [sum] = products(s, row, [column(j)], depth);
+                put(n, i, j, sum);
+            }
+        }
+    }
+}
+
+/// For each of some columns the sum of `depth` products.
+///
+/// # Safety
+/// At `a` and of each column `depth` elements are readable.
+#[inline(always)]
+unsafe fn products<S: Simd, const C: usize>(
+    s: S,
+    a: *const f32,
+    columns: [*const f32; C],
+    depth: usize,
+) -> [f32; C] {
+    const { assert!(PARTIAL.is_multiple_of(S::LANES) && PARTIAL / S::LANES <= VECTORS) };
+    let vectors = PARTIAL / S::LANES;
+    let mut sums = [[s.splat(0.0); VECTORS]; C];
+    let whole = depth / PARTIAL * PARTIAL;
+    // SAFETY: as our own contract; of the last vectors as much is read as there is.
+    unsafe {
         for k in (0..whole).step_by(PARTIAL) {
             for v in 0..vectors {
                 let at = k + v * S::LANES;
+                let a = s.load(a.add(at));
                 for c in 0..C {
-                    let b = s.load(columns[c].add(at));
-                    for r in 0..R {
-                        let a = s.load(n.scratch.add(r * DOT_BLOCK + at));
-                        sums[r][c][v] = s.mul_add(a, b, sums[r][c][v]);
-                    }
+                    sums[c][v] = s.mul_add(a, s.load(columns[c].add(at)), sums[c][v]);
                 }
             }
         }
-        if whole < depth {
-            for v in 0..vectors {
-                let at = whole + v * S::LANES;
+        for v in 0..vectors {
+            let at = whole + v * S::LANES;
+            if at < depth {
+                let load = |p: *const f32| s.load_first(p.add(at), depth - at);
                 for c in 0..C {
-                    let b = columns[c].wrapping_add(at);
-                    let b = s.load_first(b, depth.saturating_sub(at));
-                    for r in 0..R {
-                        let a = s.load(n.scratch.add(r * DOT_BLOCK + at));
-                        sums[r][c][v] = s.mul_add(a, b, sums[r][c][v]);
-                    }
+                    sums[c][v] = s.mul_add(load(a), load(columns[c]), sums[c][v]);
                 }
-            }
-        }
-        for r in 0..R {
-            for c in 0..C {
-                let mut partial = [0f32; PARTIAL];
-                for v in 0..vectors {
-                    s.store(partial.as_mut_ptr().add(v * S::LANES), sums[r][c][v]);
-                }
-                put(n, r, first + c, fold(partial));
             }
         }
     }
+    let mut results = [0.0; C];
+    for (result, &sums) in results.iter_mut().zip(&sums) {
+        *result = fold(s, sums);
+    }
+    results
 }
 
-/// The sum of the partial sums, by halves.
+/// The sum of the partial sums by halves: first whole vectors, then lanes.
 #[inline(always)]
-fn fold(mut partial: [f32; PARTIAL]) -> f32 {
-    let mut half = PARTIAL / 2;
+fn fold<S: Simd>(s: S, mut sums: [S::F; VECTORS]) -> f32 {
+    let mut half = PARTIAL / S::LANES / 2;
     while half > 0 {
-        for i in 0..half {
-            partial[i] += partial[i + half];
+        for v in 0..half {
+            sums[v] = s.add(sums[v], sums[v + half]);
         }
         half /= 2;
     }
-    partial[0]
+    let mut lanes = [0f32; PARTIAL];
+    // SAFETY: a vector has fewer lanes.
+    unsafe { s.store(lanes.as_mut_ptr(), sums[0]) };
+    let mut half = S::LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
 }

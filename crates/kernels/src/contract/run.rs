@@ -244,6 +244,7 @@ unsafe fn narrow(
                 c_rows: &t.c_row,
                 c_cols,
                 add: desc.accumulate || block.start > 0,
+                a_follows: desc.a_follows,
                 scratch,
             };
             // SAFETY: the form says what follows what; blocks and rows are within the limits.
