@@ -72,9 +72,9 @@ pub(crate) struct Region {
     sleepers: Sleepers,
 }
 
-/// Something on a cache line of its own.
+/// Something on a pair of cache lines of its own: processors fetch them in pairs.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(align(128))]
 struct Line<T>(T);
 
 /// A worker panicked.
@@ -112,7 +112,8 @@ impl Region {
                 Step::Alone => (1, 1),
                 Step::Shared { total, grain } => (total, grain),
             };
-            let (workers, done) = (self.workers as i64, &self.done[number].0);
+            let workers = self.workers as i64;
+            let mut parts = 0;
             for share in (worker..worker + self.workers).map(|w| w % self.workers) {
                 let bound = |n: i64| (n * total + workers - 1) / workers;
                 let (start, end) = (bound(share as i64), bound(share as i64 + 1));
@@ -127,15 +128,17 @@ impl Region {
                         Step::Alone => f(worker, number, Task::Alone),
                         Step::Shared { .. } => f(worker, number, Task::Parts(first, last)),
                     }
-                    let parts = last - first;
-                    if done.fetch_add(parts, Ordering::AcqRel) + parts == total {
-                        if let Step::Shared { .. } = step {
-                            f(worker, number, Task::Over);
-                        }
-                        self.over.store(number + 1, Ordering::SeqCst);
-                        self.sleepers.wake();
-                    }
+                    parts += last - first;
                 }
+            }
+            // Once a step: the others' caches wait for this line.
+            let done = &self.done[number].0;
+            if parts > 0 && done.fetch_add(parts, Ordering::AcqRel) + parts == total {
+                if let Step::Shared { .. } = step {
+                    f(worker, number, Task::Over);
+                }
+                self.over.store(number + 1, Ordering::SeqCst);
+                self.sleepers.wake();
             }
             let is_last = number + 1 == self.steps.len();
             if !is_last && !self.wait(number, spins) {

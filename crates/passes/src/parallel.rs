@@ -14,7 +14,7 @@ pub static PASS: Pass<Program> =
     Pass { name: "parallel", doc: "cut outermost loops into chunks for the threads", run };
 
 /// Instructions a chunk should run at least.
-const CHUNK_WORK: f64 = 32768.0;
+const CHUNK_WORK: f64 = 8192.0;
 /// Chunks a loop is cut into at most.
 const MAX_CHUNKS: usize = 64;
 /// Long chunks are multiples of this, so that vectors and blocks of functions fit.

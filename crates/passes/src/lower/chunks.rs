@@ -14,7 +14,7 @@ const ROWS: [usize; 2] = [6, 8];
 /// from the second-level cache; bytes of the packed operand from the last, and of the first operand
 /// from the second, which overlap with arithmetic in part.
 const DECODED: f64 = 3.6;
-const PANEL: f64 = 32.0;
+const PANEL: f64 = 22.0;
 const FAR: f64 = 8.0;
 const NEAR: f64 = 16.0;
 /// Cycles that a tile takes beside its loop.
