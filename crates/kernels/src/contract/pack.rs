@@ -53,14 +53,25 @@ pub(super) unsafe fn pack<S: Octet>(
     width: usize,
     dst: *mut f32,
 ) {
-    for start in (0..width).step_by(OCTET) {
+    // Whole octets that are copied go row by row: a row of them is read and written at once.
+    let copied = if form == Form::Columns { cols.len() / OCTET * OCTET } else { 0 };
+    for (k, &offset) in depth.iter().enumerate() {
+        for start in (0..copied).step_by(OCTET) {
+            // SAFETY: the octet's columns follow each other from its first, at every depth.
+            unsafe {
+                let src = src.add(*cols.as_ptr().add(start) as usize + offset as usize);
+                s.store(dst.add(k * width + start), s.load(src));
+            }
+        }
+    }
+    for start in (copied..width).step_by(OCTET) {
         let octet = cols.get(start..).map_or(&[][..], |rest| &rest[..rest.len().min(OCTET)]);
         // SAFETY: as our own contract; columns `start..start + 8` of every row of `dst`.
         unsafe {
             let dst = dst.add(start);
             match form {
                 _ if octet.is_empty() => zero(s, depth.len(), width, dst),
-                Form::Columns => copy(s, src, octet, depth, width, dst),
+                Form::Columns => copy_first(s, src, octet, depth, width, dst),
                 Form::Depths => transpose(s, src, octet, depth, width, dst),
                 Form::Scattered => gather(src, octet, depth, width, dst),
             }
@@ -79,9 +90,9 @@ unsafe fn zero<S: Octet>(s: S, depth: usize, width: usize, dst: *mut f32) {
 }
 
 /// # Safety
-/// As [`PackFn`], for one octet whose columns follow each other.
+/// As [`PackFn`], for an octet that is not whole and whose columns follow each other.
 #[inline(always)]
-unsafe fn copy<S: Octet>(
+unsafe fn copy_first<S: Octet>(
     s: S,
     src: *const f32,
     octet: &[u32],
@@ -92,14 +103,8 @@ unsafe fn copy<S: Octet>(
     // SAFETY: the octet's columns follow each other from its first, at every depth.
     unsafe {
         let src = src.wrapping_add(*octet.as_ptr() as usize);
-        if octet.len() == OCTET {
-            for (k, &offset) in depth.iter().enumerate() {
-                s.store(dst.add(k * width), s.load(src.add(offset as usize)));
-            }
-        } else {
-            for (k, &offset) in depth.iter().enumerate() {
-                s.store(dst.add(k * width), s.load_first(src.add(offset as usize), octet.len()));
-            }
+        for (k, &offset) in depth.iter().enumerate() {
+            s.store(dst.add(k * width), s.load_first(src.add(offset as usize), octet.len()));
         }
     }
 }

@@ -38,6 +38,13 @@ const MIN_ROWS: usize = 24;
 const TILE_ROWS: usize = 8;
 /// Columns below which a chunk is not split further.
 const MIN_COLS: usize = 32;
+/// Chunks of columns that are packed apart in every run, the first number that makes them whole vectors
+/// of so many lanes.
+const PACKS: [usize; 3] = [8, 4, 2];
+const LANES: usize = 16;
+/// Elements of the first operand that every chunk of columns may read again: it stays in the
+/// second-level cache, or near it.
+const AGAIN: usize = 1 << 20;
 /// Channels from which a batch of products without columns is one channelwise product.
 const MIN_CHANNELS: usize = 4;
 /// Elements of a tile that waits for its epilogue: it stays in the second-level cache.
@@ -231,9 +238,18 @@ impl Form {
                 return best;
             }
         }
-        // Columns only if rows are few: each chunk of them reads the first operand again.
-        let few = m * products < 2 * MIN_ROWS && work > SMALL;
-        let col_chunks = if few { CHUNKS.min(n / MIN_COLS).max(1) } else { 1 };
+        // Columns if rows are few, or so that each thread packs and keeps a part of the second operand:
+        // each chunk of them reads the first operand again, which must not be large, and an epilogue
+        // wants its rows long.
+        let few = m * products < 2 * MIN_ROWS;
+        let again = m <= n && m.saturating_mul(volume(&self.depth)) <= AGAIN;
+        let apart = again && direct && products == 1 && self.cols.len() == 1 && !packed_once;
+        let whole = |c: &usize| n.is_multiple_of(c * LANES) && n / c >= MIN_COLS;
+        let col_chunks = match work > SMALL {
+            true if few => CHUNKS.min(n / MIN_COLS).max(1),
+            true if apart => PACKS.into_iter().find(whole).unwrap_or(1),
+            _ => 1,
+        };
         let most = if packed_once { CHUNKS } else { CHUNKS.min(products * m / MIN_ROWS) };
         let wanted = if work <= SMALL { 1 } else { most.max(1) };
         split(col_chunks, &|count, block, col_count| {
