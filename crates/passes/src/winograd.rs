@@ -26,12 +26,13 @@ pub static PASS: Pass<Graph> =
 /// Channels on either side below which rows of the products are too short.
 const CHANNELS: usize = 16;
 /// Multiply-adds a nanosecond that a direct convolution reaches on one core, and a product of
-/// factors; bytes a nanosecond at which weights come from the last cache, which that many rows hide;
-/// nanoseconds that a transform takes for each factor.
+/// factors; bytes a nanosecond at which weights come from the last cache meanwhile, where outputs are
+/// many enough for few rows to read each line once and where they are not; nanoseconds that a transform
+/// takes for each factor.
 const DIRECT: f64 = 84.0;
 const PRODUCT: f64 = 80.0;
-const WEIGHTS: f64 = 34.0;
-const ROWS: f64 = 16.0;
+const MANY: usize = 256;
+const WEIGHTS: [f64; 2] = [15.0, 12.0];
 const TRANSFORM: f64 = 0.06;
 /// The names of the ways, and the tiles of Winograd's.
 const DIRECT_WAY: &str = "direct";
@@ -54,8 +55,8 @@ impl Sizes {
     /// Nanoseconds on one core of `products` matrix products with so many rows.
     fn products(&self, products: usize, rows: usize, rate: f64) -> f64 {
         let weights = (products * self.channels * self.outputs) as f64;
-        let rows = rows as f64;
-        weights * rows / rate + 4.0 * weights / WEIGHTS * (ROWS / rows).min(1.0)
+        let bytes = WEIGHTS[usize::from(self.outputs < MANY)];
+        weights * (rows as f64 / rate).max(size_of::<f32>() as f64 / bytes)
     }
 
     /// The direct convolution, and Winograd's where rows of its products are not too short.
