@@ -29,6 +29,9 @@ pub struct Program {
     /// machine in KILN_CACHE [default: among the user's caches]; other ways may round otherwise
     #[arg(long)]
     pub tune: bool,
+    /// Forbid transformations that change how sums are rounded, such as convolutions by Winograd
+    #[arg(long)]
+    pub precise: bool,
     /// Threads; results do not depend on them [default: as many as the machine has cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -43,7 +46,7 @@ impl Program {
 
     /// What the command line binds.
     pub fn options(&self) -> Options {
-        let mut options = Options::default().tune(self.tune);
+        let mut options = Options::default().tune(self.tune).precise(self.precise);
         for (key, value) in &self.set {
             options = options.bind(key, value);
         }

@@ -1,8 +1,8 @@
-//! `--tune`: what was found is remembered, and what is remembered is used.
+//! `--tune`: what was found is remembered, and what is remembered is used. `--precise`: there is one way.
 
 use std::fs;
 
-use crate::process::{Folder, Run, command, finish};
+use crate::process::{Folder, Run, command, finish, kiln};
 
 /// A model with one convolution for which there are two ways.
 const MODEL: &str = "
@@ -69,4 +69,16 @@ fn nothing_is_written_where_there_is_nothing_to_choose() {
     let cache = folder.path("cache");
     let run = tuned(&cache, &["bench", "dsl/models/mlp.kiln", "--repeat", "1"]).exits(0);
     assert_eq!((run.stderr.as_str(), folder.names().len()), ("", 0));
+}
+
+#[test]
+fn precise_leaves_convolutions_as_they_are() {
+    let folder = Folder::new();
+    let model = folder.write("m.kiln", MODEL);
+    let dump = ["dump", &model, "--stage", "fused"];
+    let tiled = kiln(&dump).exits(0);
+    let direct = kiln(&[&dump[..], &["--precise"]].concat()).exits(0);
+    assert!(tiled.stdout.contains("winograd_image"), "{}", tiled.stdout);
+    assert!(!direct.stdout.contains("winograd_image"), "{}", direct.stdout);
+    assert!(direct.stdout.contains(" conv("), "{}", direct.stdout);
 }
