@@ -17,7 +17,8 @@ use crate::views::has_buffer;
 
 /// Terms of all sums together from which a reduction is cut.
 const LONG: usize = 1 << 15;
-/// Results beyond which the threads share those out instead.
+/// Results beyond which the threads share those out instead, as they do where each has fewer terms
+/// than there are results: rows of a softmax stay whole.
 const FEW: usize = 1024;
 /// Chunks it is cut into.
 const CHUNKS: usize = 16;
@@ -43,7 +44,8 @@ pub(super) fn anchor(graph: &Graph, roots: &[NodeId]) -> Option<(NodeId, Fold)> 
     let reduced: usize = graph.with_view(id, space).reduced.iter().product();
     let results = graph[id].ty.shape.elements();
     let same = graph[roots[0]].ty.shape.elements() == results;
-    (same && results <= FEW && results * reduced >= LONG).then_some((id, fold))
+    let few = results <= FEW.min(reduced);
+    (same && few && results * reduced >= LONG).then_some((id, fold))
 }
 
 impl Lowering<'_> {
