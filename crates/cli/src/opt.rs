@@ -41,7 +41,7 @@ enum Stage {
 impl Opt {
     /// Reads, runs the passes, prints.
     pub fn run(self) -> Result<(), Failure> {
-        let mut notes = Notes::default();
+        let mut notes = Notes::new(kiln::pass_options());
         let mut stage = self.read()?;
         for (i, names) in self.segments().into_iter().enumerate() {
             if i > 0 {

@@ -113,6 +113,12 @@ fn check_bytes(program: &Program, options: &Options) -> Result<()> {
     )))
 }
 
+/// What passes are told of this machine; everything else is as by default.
+pub fn pass_options() -> PassOptions {
+    let functions_in_vectors = kiln_jit::Isa::detect().is_ok_and(kiln_jit::has_wide_loops);
+    PassOptions { functions_in_vectors, ..PassOptions::default() }
+}
+
 /// Elaborates a source and runs the passes, up to and including `last` if it is given.
 ///
 /// # Errors
@@ -129,9 +135,9 @@ pub fn stages(
         let mut notes = Notes::new(PassOptions {
             precise: options.precise,
             threads: options.threads,
-            functions_in_vectors: kiln_jit::Isa::detect().is_ok_and(kiln_jit::has_wide_loops),
             node_limit: options.limited().nodes,
             choices,
+            ..pass_options()
         });
         report(&mut notes, "elaborate", 0, elaborated.graph.len(), time);
         notes

@@ -52,7 +52,7 @@ mod session;
 mod training;
 mod tune;
 
-pub use compile::{Executable, Stages, compile, stages};
+pub use compile::{Executable, Stages, compile, pass_options, stages};
 pub use error::{Error, Result};
 pub use gradients::{GradientCheck, GradientRow, check_gradients};
 pub use network::{Model, Network, Source, parse, parse_file};
