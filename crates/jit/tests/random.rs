@@ -2,28 +2,13 @@
 
 mod harness;
 
-use harness::{Case, numbers};
+use harness::{Case, Random, numbers};
 use kiln_jit::{Executable, Options};
 use kiln_loops::{
     Affine, Binary, Builder, Compare, Fold, Index, Inst, LoopKind, MAX_DEPTH, Mem, Reg, Scalar,
     Stmt, Unary, Var,
 };
 use kiln_tensor::{DType, Data};
-
-/// A linear congruential generator (Knuth's MMIX constants).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) as usize) % n
-    }
-
-    fn one_of<T: Copy>(&mut self, values: &[T]) -> T {
-        values[self.below(values.len())]
-    }
-}
 
 /// Elements of the inputs.
 const SIZE: usize = 600;

@@ -7,6 +7,21 @@ use kiln_loops::{Buffer, BufferId, BufferKind, Interp, Kernel, Memory, Program, 
 use kiln_loops::{Builder, LoopKind};
 use kiln_tensor::{DType, Data, Shape, Tensor};
 
+/// A linear congruential generator (Knuth's MMIX constants).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, n: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % n
+    }
+
+    pub fn one_of<T: Copy>(&mut self, values: &[T]) -> T {
+        values[self.below(values.len())]
+    }
+}
+
 /// A program under construction.
 #[derive(Default)]
 pub struct Case {
