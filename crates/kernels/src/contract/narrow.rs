@@ -14,8 +14,11 @@ use crate::simd::Simd;
 
 /// Columns whose sums [`axpy`] keeps at a time.
 pub(super) const AXPY_COLUMNS: usize = 1024;
-/// The most terms [`dot`] sums from one zero, as many in each partial sum.
+/// The most terms [`dot`] sums from one zero, as many in each partial sum: where it copies rows of
+/// `A`, and where they are in place. The longer the columns are, the less often their streams begin
+/// anew.
 pub(super) const DOT_BLOCK: usize = 1024;
+pub(super) const FOLLOWED_BLOCK: usize = 16 * DOT_BLOCK;
 /// Partial sums of [`dot`].
 const PARTIAL: usize = 64;
 /// Columns that [`dot`] reads at a time of a `B` of more elements than [`NEAR`].

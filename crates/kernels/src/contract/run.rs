@@ -2,7 +2,7 @@
 
 use super::descriptor::{Access, Contraction, NarrowForm};
 use super::finish::Finish;
-use super::narrow::{AXPY_COLUMNS, DOT_BLOCK, Narrow};
+use super::narrow::{AXPY_COLUMNS, DOT_BLOCK, FOLLOWED_BLOCK, Narrow};
 use super::pack::follow;
 use super::quads::QUAD;
 use super::tile::{Layout, Tile};
@@ -229,6 +229,7 @@ unsafe fn narrow(
     let t = &desc.tables;
     let (kernel, cols_at_a_time, limit) = match form {
         NarrowForm::Axpy => (desc.kernels.axpy, AXPY_COLUMNS, DEPTH_BLOCK),
+        NarrowForm::Dot if desc.a_follows => (desc.kernels.dot, usize::MAX, FOLLOWED_BLOCK),
         NarrowForm::Dot => (desc.kernels.dot, usize::MAX, DOT_BLOCK),
     };
     for (b_cols, c_cols) in t.b_col.chunks(cols_at_a_time).zip(t.c_col.chunks(cols_at_a_time)) {

@@ -63,6 +63,9 @@ pub(super) const CHANNELWISE: u8 = 2;
 /// their packed rows of `A`.
 pub(super) const TALL_LEAST: usize = 10;
 pub(super) const TALL_MOST: usize = 2 * OCTET;
+/// Streams of lines that a tall tile asks for by turns: the processor follows each to the end of its
+/// page, so more streams are more that is on its way.
+const STREAMS: usize = 4;
 
 /// A compiled tile of a certain height and width.
 ///
@@ -148,12 +151,16 @@ pub(super) unsafe fn tile<S: Quads, O: Octet, const R: usize, const V: usize, co
 #[inline(always)]
 pub(super) unsafe fn tall<S: Quads, O: Octet, const R: usize>(s: S, o: O, t: &Tile<'_>) {
     const { assert!(TALL_LEAST <= R && R <= TALL_MOST) };
-    let mut ahead = t.ahead;
-    for from in (0..t.width).step_by(S::LANES) {
+    let vectors = t.width / S::LANES;
+    let lines = t.depth.div_ceil(STREAMS);
+    for v in 0..vectors {
+        let from = v * S::LANES;
         let (mut a, mut b) = (t.a, t.b.wrapping_add(from));
+        let ahead = t.ahead.wrapping_add(v * lines * LINE);
         let mut sums = [[s.splat(0.0)]; R];
-        for _ in 0..t.depth {
-            s.prefetch(ahead);
+        for k in 0..t.depth {
+            let line = k % STREAMS * vectors * lines + k / STREAMS;
+            s.prefetch(ahead.wrapping_add(line * LINE));
             // SAFETY: the panel and the packed rows are `depth` deep, and so wide.
             unsafe {
                 let column = s.load(b);
@@ -161,7 +168,6 @@ pub(super) unsafe fn tall<S: Quads, O: Octet, const R: usize>(s: S, o: O, t: &Ti
                     sum[0] = s.mul_add(s.splat(*a.add(i)), column, sum[0]);
                 }
             }
-            ahead = ahead.wrapping_add(LINE);
             (a, b) = (a.wrapping_add(TALL_MOST), b.wrapping_add(t.width));
         }
         let cols = from..t.cols.min(from + S::LANES);
