@@ -69,9 +69,9 @@ mod avx512 {
     struct Bounds {
         /// Where the offsets of the depths end; of a packed `A`, the offset.
         end: usize,
-        /// Bytes between what two turns prefetch.
-        step: usize,
-        /// Lines that a turn prefetches: 1, 2 or 4.
+        /// Bytes between the lines that a turn prefetches, as many as all turns do of one stream.
+        stream: usize,
+        /// Lines that a turn prefetches, one of each stream: 1, 2 or 4.
         lines: u32,
     }
 
@@ -144,6 +144,17 @@ mod avx512 {
                 ".endr",
                 ".p2align 5",
                 "2:",
+                "cmp dword ptr [{bounds} + {lines}], 2",
+                "prefetcht1 byte ptr [{ahead}]",
+                "jb 3f",
+                "mov {o}, qword ptr [{bounds} + {stream}]",
+                "prefetcht1 byte ptr [{ahead} + {o}]",
+                "je 3f",
+                "prefetcht1 byte ptr [{ahead} + 2*{o}]",
+                "lea {o}, [{o} + 2*{o}]",
+                "prefetcht1 byte ptr [{ahead} + {o}]",
+                "3:",
+                "add {ahead}, 64",
                 ".if {packed}",
                 "mov {o}, {d}",
                 "add {d}, 4*{octet}",
@@ -151,15 +162,6 @@ mod avx512 {
                 "mov {o:e}, dword ptr [{d}]",
                 "add {d}, 16",
                 ".endif",
-                "cmp dword ptr [{bounds} + {lines}], 2",
-                "prefetcht1 byte ptr [{ahead}]",
-                "jb 3f",
-                "prefetcht1 byte ptr [{ahead} + 64]",
-                "je 3f",
-                "prefetcht1 byte ptr [{ahead} + 128]",
-                "prefetcht1 byte ptr [{ahead} + 192]",
-                "3:",
-                "add {ahead}, qword ptr [{bounds} + {step}]",
                 $step!(0),
                 $step!(1),
                 $step!(2),
@@ -179,7 +181,7 @@ mod avx512 {
                 octet = const OCTET,
                 stride = const if FORM == PACKED { 4 * OCTET } else { 4 },
                 end = const offset_of!(Bounds, end),
-                step = const offset_of!(Bounds, step),
+                stream = const offset_of!(Bounds, stream),
                 lines = const offset_of!(Bounds, lines),
                 out("zmm0") $sums[0], out("zmm1") $sums[1], out("zmm2") $sums[2],
                 out("zmm3") $sums[3], out("zmm4") $sums[4], out("zmm5") $sums[5],
@@ -218,7 +220,7 @@ mod avx512 {
         let lines = t.ahead_lines;
         let bounds = Bounds {
             end: first + length,
-            step: lines * 64,
+            stream: depth / QUAD * 64,
             lines: if lines > 2 { QUAD as u32 } else { lines as u32 },
         };
         let mut sums = [_mm512_setzero_ps(); 24];
