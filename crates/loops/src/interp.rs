@@ -419,27 +419,28 @@ impl<'m> Frame<'m> {
 impl Frame<'_> {
     fn transform(&mut self, t: &Transform) {
         let (src, dst) = (self.affine(&t.src.1), self.affine(&t.dst.1));
-        let place = |start: i64, strides: [i64; 2], i: usize, j: usize, c: usize| {
-            (start + i as i64 * strides[0] + j as i64 * strides[1] + c as i64) as usize
+        let place = |start: i64, strides: [i64; 3], at: [usize; 3]| {
+            let distances = at.iter().zip(strides).map(|(&n, stride)| n as i64 * stride);
+            (start + distances.sum::<i64>()) as usize
         };
         let (matrix, [n, m]) = (t.map.matrix(), t.map.sides());
         // Terms with a factor of 0 do not count, whatever the other factor is.
-        let line = |row: &[f64], x: &dyn Fn(usize) -> f32| -> f32 {
+        let line = |row: &[f64], x: &dyn Fn(usize) -> f64| -> f64 {
             let terms = row.iter().enumerate().filter(|(_, a)| **a != 0.0);
-            terms.map(|(k, &a)| a as f32 * x(k)).sum()
+            terms.map(|(k, a)| a * x(k)).sum()
         };
         self.with_floats(t.dst.0, |frame, out| {
             let x = frame.floats(t.src.0);
             for c in 0..t.len {
-                let columns: Vec<f32> = (0..m * n)
+                let columns: Vec<f64> = (0..m * n)
                     .map(|at| {
                         let (i, j) = (at / n, at % n);
-                        line(matrix[i], &|k| x[place(src, t.src_strides, k, j, c)])
+                        line(matrix[i], &|k| x[place(src, t.src_strides, [k, j, c])].into())
                     })
                     .collect();
                 for (i, j) in (0..m).flat_map(|i| (0..m).map(move |j| (i, j))) {
-                    out[place(dst, t.dst_strides, i, j, c)] =
-                        line(matrix[j], &|k| columns[i * n + k]);
+                    out[place(dst, t.dst_strides, [i, j, c])] =
+                        line(matrix[j], &|k| columns[i * n + k]) as f32;
                 }
             }
         });

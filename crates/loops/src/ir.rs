@@ -308,19 +308,21 @@ pub struct Pack {
 }
 
 /// A linear map of a square of f32 values to another, along its columns and then along its rows, for
-/// `len` channels at once that lie side by side in both. The two do not overlap.
+/// `len` channels at once. The two do not overlap.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Transform {
     /// The map.
     pub map: TileMap,
-    /// The first place of the square that is written, and the distances of its rows and columns.
+    /// The first place of the square that is written, and the distances of rows, of columns and of
+    /// channels.
     pub dst: (Mem, Affine),
     /// See there.
-    pub dst_strides: [i64; 2],
-    /// The first place of the square that is read, and the distances of its rows and columns.
+    pub dst_strides: [i64; 3],
+    /// The first place of the square that is read, and the distances of rows, of columns and of
+    /// channels.
     pub src: (Mem, Affine),
     /// See there.
-    pub src_strides: [i64; 2],
+    pub src_strides: [i64; 3],
     /// Channels.
     pub len: usize,
 }
@@ -471,6 +473,10 @@ names! {
         Image2 = "winograd_image2",
         /// Products of factors to results, 4 x 4 to 2 x 2.
         Result2 = "winograd_result2",
+        /// Taps of a kernel to factors: `G w G^T`, 3 x 3 to 6 x 6. In f64, rounded once.
+        Weights4 = "winograd_weights4",
+        /// Taps of a kernel to factors, 3 x 3 to 4 x 4. In f64, rounded once.
+        Weights2 = "winograd_weights2",
     }
 }
 
@@ -499,6 +505,17 @@ impl TileMap {
                 &[0.0, 1.0, 0.0, -1.0],
             ],
             TileMap::Result2 => &[&[1.0, 1.0, 1.0, 0.0], &[0.0, 1.0, -1.0, -1.0]],
+            TileMap::Weights4 => &[
+                &[1.0 / 4.0, 0.0, 0.0],
+                &[-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+                &[-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+                &[1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+                &[1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+                &[0.0, 0.0, 1.0],
+            ],
+            TileMap::Weights2 => {
+                &[&[1.0, 0.0, 0.0], &[0.5, 0.5, 0.5], &[0.5, -0.5, 0.5], &[0.0, 0.0, 1.0]]
+            }
         }
     }
 
@@ -515,6 +532,8 @@ impl TileMap {
             TileMap::Result4 => 13 * 10,
             TileMap::Image2 => 4 * 8,
             TileMap::Result2 => 4 * 6,
+            TileMap::Weights4 => 11 * 9,
+            TileMap::Weights2 => 5 * 7,
         }
     }
 }

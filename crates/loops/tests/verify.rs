@@ -193,15 +193,20 @@ fn blocks_are_in_bounds_and_do_not_overlap() {
 fn transforms_stay_inside_and_write_each_place_once() {
     let transform =
         |dst: &str, src: &str| format!("transform {dst} = winograd_result2 {src} len 4");
-    accept(&transform("a1[0] strides(8, 4)", "a0[0] strides(16, 4)"));
-    reject(&transform("a1[0] strides(8, 4)", "a0[1] strides(16, 4)"), "a0 has 64 elements");
-    reject(&transform("a1[56] strides(8, 4)", "a0[0] strides(16, 4)"), "a1 has 64 elements");
-    reject(&transform("a1[0] strides(8, 3)", "a0[0] strides(16, 4)"), "may meet");
-    reject(&transform("a1[0] strides(8, 4)", "a1[0] strides(0, 0)"), "also the destination's");
-    reject(&transform("a1[0] strides(8, 4)", "a2[0] strides(16, 4)"), "a2 is i32, not f32");
-    let outside =
-        parse(&program("transform a1[0] strides(8, 4) = haar a0[0] strides(16, 4) len 4"));
-    assert!(outside.unwrap_err().to_string().contains("a map"));
+    accept(&transform("a1[0] strides(8, 4, 1)", "a0[0] strides(16, 4, 1)"));
+    accept(&transform("a1[0] strides(2, 1, 16)", "a0[0] strides(4, 1, 16)"));
+    reject(&transform("a1[0] strides(8, 4, 1)", "a0[1] strides(16, 4, 1)"), "a0 has 64 elements");
+    reject(&transform("a1[0] strides(8, 4, 1)", "a0[0] strides(4, 1, 17)"), "a0 has 64 elements");
+    reject(&transform("a1[56] strides(8, 4, 1)", "a0[0] strides(16, 4, 1)"), "a1 has 64 elements");
+    reject(&transform("a1[0] strides(8, 3, 1)", "a0[0] strides(16, 4, 1)"), "may meet");
+    reject(&transform("a1[0] strides(8, 4, 4)", "a0[0] strides(16, 4, 1)"), "may meet");
+    reject(
+        &transform("a1[0] strides(8, 4, 1)", "a1[0] strides(0, 0, 0)"),
+        "also the destination's",
+    );
+    reject(&transform("a1[0] strides(8, 4, 1)", "a2[0] strides(16, 4, 1)"), "a2 is i32, not f32");
+    let outside = "transform a1[0] strides(8, 4, 1) = haar a0[0] strides(16, 4, 1) len 4";
+    assert!(parse(&program(outside)).unwrap_err().to_string().contains("a map"));
 }
 
 #[test]

@@ -65,6 +65,7 @@ mod windows;
 mod winograd;
 mod winograd_image;
 mod winograd_result;
+mod winograd_weights;
 mod xor;
 
 pub use abs::ABS;
@@ -125,9 +126,9 @@ pub use tanh::TANH;
 pub use transpose::TRANSPOSE;
 pub use unfold::UNFOLD;
 pub use unpool::UNPOOL;
-pub use winograd::weights as winograd_weights;
 pub use winograd_image::WINOGRAD_IMAGE;
 pub use winograd_result::WINOGRAD_RESULT;
+pub use winograd_weights::WINOGRAD_WEIGHTS;
 pub use xor::XOR;
 
 use crate::op::OpDef;
@@ -194,6 +195,7 @@ pub static OPS: &[&OpDef] = &[
     &UNPOOL,
     &WINOGRAD_IMAGE,
     &WINOGRAD_RESULT,
+    &WINOGRAD_WEIGHTS,
     &XOR,
 ];
 

@@ -47,35 +47,16 @@ pub fn result_map(tile: usize) -> TileMap {
     if tile == 2 { TileMap::Result2 } else { TileMap::Result4 }
 }
 
-/// Three taps to factors, for tiles of four and of two results.
-const G4: [[f64; TAPS]; 6] = [
-    [1.0 / 4.0, 0.0, 0.0],
-    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-    [0.0, 0.0, 1.0],
-];
-const G2: [[f64; TAPS]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+/// From taps to factors.
+pub fn weights_map(tile: usize) -> TileMap {
+    if tile == 2 { TileMap::Weights2 } else { TileMap::Weights4 }
+}
 
 /// For rows and columns at once: row `i * N + j` is the product of rows `i` and `j`, so that a
 /// matrix of what is transformed, written as one row, is multiplied by its transpose.
 pub fn both(matrix: &[&[f64]]) -> Vec<Vec<f64>> {
     let pairs = matrix.iter().flat_map(|a| matrix.iter().map(move |b| (a, b)));
     pairs.map(|(a, b)| a.iter().flat_map(|x| b.iter().map(move |y| x * y)).collect()).collect()
-}
-
-/// The transform of weights: nine taps, times this matrix of nine rows, are their factors. Computed
-/// in f64 and rounded once.
-pub fn weights(tile: usize) -> Vec<f32> {
-    let matrix: Vec<&[f64]> = if tile == 2 {
-        G2.iter().map(|r| &r[..]).collect()
-    } else {
-        G4.iter().map(|r| &r[..]).collect()
-    };
-    let rows = both(&matrix);
-    let tap = |tap: usize| rows.iter().map(move |row| row[tap] as f32);
-    (0..TAPS * TAPS).flat_map(tap).collect()
 }
 
 /// `matrix` with its rows one after the other, as f32.
@@ -103,14 +84,12 @@ mod tests {
     fn the_matrices_compute_a_convolution() {
         let (x, w) = ([0.5, -1.0, 2.0, 3.0, -0.25, 1.5], [1.0, -2.0, 0.75]);
         let dot = |row: &[f64], x: &[f64]| row.iter().zip(x).map(|(a, b)| a * b).sum::<f64>();
-        let check = |tile: usize, g: &[[f64; TAPS]]| {
-            let factors = image_map(tile).matrix().iter().zip(g);
+        for tile in [2, 4] {
+            let factors = image_map(tile).matrix().iter().zip(weights_map(tile).matrix());
             let products: Vec<f64> = factors.map(|(b, g)| dot(b, &x) * dot(g, &w)).collect();
             for (i, row) in result_map(tile).matrix().iter().enumerate() {
                 assert!((dot(row, &products) - dot(&w, &x[i..i + TAPS])).abs() < 1e-12);
             }
-        };
-        check(4, &G4);
-        check(2, &G2);
+        }
     }
 }

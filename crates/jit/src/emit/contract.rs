@@ -248,10 +248,10 @@ impl Emitter<'_, '_> {
     pub(super) fn transform(&mut self, t: &Transform) {
         let dst = self.pointer(t.dst.0, &t.dst.1, 0);
         let src = self.pointer(t.src.0, &t.src.1, 0);
-        let [a, b] = t.dst_strides.map(|stride| self.b.ins().iconst(I64, stride));
-        let [c, d] = t.src_strides.map(|stride| self.b.ins().iconst(I64, stride));
-        let len = self.b.ins().iconst(I64, t.len as i64);
-        self.call(self.link.maps[t.map as usize], &[dst, src, a, b, c, d, len]);
+        let mut arguments = vec![dst, src];
+        let numbers = t.dst_strides.into_iter().chain(t.src_strides).chain([t.len as i64]);
+        arguments.extend(numbers.map(|n| self.b.ins().iconst(I64, n)));
+        self.call(self.link.maps[t.map as usize], &arguments);
     }
 
     pub(super) fn block(&mut self, block: &Block) {

@@ -448,14 +448,16 @@ impl Parser<'_> {
         Ok(Stmt::Transform(Box::new(Transform { map, dst, dst_strides, src, src_strides, len })))
     }
 
-    fn strides(&mut self) -> Result<[i64; 2]> {
+    fn strides(&mut self) -> Result<[i64; 3]> {
         self.word("strides")?;
         self.mark("(")?;
         let row = self.signed()?;
         self.mark(",")?;
         let column = self.signed()?;
+        self.mark(",")?;
+        let channel = self.signed()?;
         self.mark(")")?;
-        Ok([row, column])
+        Ok([row, column, channel])
     }
 
     fn dims(&mut self, word: &str) -> Result<Vec<Dim>> {

@@ -172,9 +172,9 @@ impl Display for Block {
 impl Display for Transform {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (dst, src, name) = (&self.dst, &self.src, self.map.name());
-        let ([a, b], [c, d]) = (self.dst_strides, self.src_strides);
-        write!(f, "transform {}[{}] strides({a}, {b}) = ", dst.0, dst.1)?;
-        write!(f, "{name} {}[{}] strides({c}, {d}) len {}", src.0, src.1, self.len)
+        let ([a, b, c], [d, e, g]) = (self.dst_strides, self.src_strides);
+        write!(f, "transform {}[{}] strides({a}, {b}, {c}) = ", dst.0, dst.1)?;
+        write!(f, "{name} {}[{}] strides({d}, {e}, {g}) len {}", src.0, src.1, self.len)
     }
 }
 

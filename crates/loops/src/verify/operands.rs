@@ -182,11 +182,10 @@ impl<'p> Verifier<'p> {
         }
         let first = self.counters.free(1);
         let [read, written] = t.map.sides();
-        let mut add = |at: &mut Linear, strides: [i64; 2], side: usize| {
-            for stride in strides {
-                at.add(self.counters.free(side), stride.into());
+        let mut add = |at: &mut Linear, strides: [i64; 3], side: usize| {
+            for (extent, stride) in [side, side, t.len].into_iter().zip(strides) {
+                at.add(self.counters.free(extent), stride.into());
             }
-            at.add(self.counters.free(t.len), 1);
         };
         add(&mut dst, t.dst_strides, written);
         add(&mut src, t.src_strides, read);

@@ -50,39 +50,36 @@ impl Lowering<'_> {
         let lies = |index: &Vec<Index>| self.storage.at(graph, roots[0], index);
         let direct = roots.len() == 1 && is_copy(graph, roots[0], anchor);
 
-        // Channels that lie side by side are computed by one statement.
-        let (channel, vars) = (domain.len() - 1, symbolic(&domain));
-        let stride = |i: &Index| i.affine.coefficient(Var(channel as u32));
-        let beside =
-            stride(&reads(&vars)[0].1) == 1 && (!direct || stride(&lies(&writes(&vars)[0]).1) == 1);
-        let len = if beside { domain[channel] } else { 1 };
+        // One statement computes all channels. How far they lie apart:
+        let channel = domain.len() - 1;
+        let (len, vars) = (domain[channel], symbolic(&domain));
+        let apart = |i: &Index| i.affine.coefficient(Var(channel as u32));
 
         let mut emit = Emit::new(graph, &self.buffers, &self.storage);
-        let outer: Vec<usize> = (0..domain.len() - usize::from(beside)).collect();
+        let outer: Vec<usize> = (0..channel).collect();
         let (mut point, opened) = emit.open_nest(&domain, &outer);
         // Rows and columns of a square are places whose indices differ by constants.
-        let strides = |place: &dyn Fn(usize) -> Index, side: usize| -> [i64; 2] {
-            [side, 1].map(|next| place(next).affine.constant - place(0).affine.constant)
+        let strides = |places: &[(NodeId, Index)], side: usize, channel: i64| -> [i64; 3] {
+            let constant = |at: usize| places[at].1.affine.constant;
+            [constant(side) - constant(0), constant(1) - constant(0), channel]
         };
         let from = reads(&point);
         let src = (emit.mem(from[0].0), from[0].1.affine.clone());
-        let src_strides = strides(&|at| from[at].1.clone(), side);
+        let src_strides = strides(&from, side, apart(&reads(&vars)[0].1));
         let (dst, dst_strides) = if direct {
             let to: Vec<_> = writes(&point).iter().map(lies).collect();
             let first = (emit.mem(to[0].0), to[0].1.affine.clone());
-            (first, strides(&|at| to[at].1.clone(), written))
+            (first, strides(&to, written, apart(&lies(&writes(&vars)[0]).1)))
         } else {
             let tile = emit.loops.local(DType::F32, written * written * len);
-            ((tile, Affine::default()), [(written * len) as i64, len as i64])
+            ((tile, Affine::default()), [(written * len) as i64, len as i64, 1])
         };
         let tile = dst.0;
         let transform = Transform { map, dst, dst_strides, src, src_strides, len };
         emit.loops.push(Stmt::Transform(Box::new(transform)));
         if !direct {
             let (at, opened) = emit.open_nest(&[len], &[0]);
-            if beside {
-                point[channel] = at[0].clone();
-            }
+            point[channel] = at[0].clone();
             for (k, index) in writes(&point).iter().enumerate() {
                 let value = emit.loops.load(tile, at[0].offset((k * len) as i64));
                 emit.known.insert(anchor, value);

@@ -1,0 +1,79 @@
+//! How far 3x3 convolutions by Winograd are from f64, compiled, on every instruction set that the
+//! processor has, beside the direct convolution.
+
+use std::collections::BTreeMap;
+
+use kiln_graph::eval::{Value, evaluate};
+use kiln_graph::{Builder, Graph};
+use kiln_jit::{Executable, Isa, Options};
+use kiln_passes::{Choices, GRAPH_PASSES, Notes, PROGRAM_PASSES, PassOptions, lower};
+use kiln_tensor::{DType, Shape, Tensor};
+
+/// A convolution of an image of 12 x 12 with as many channels as outputs.
+fn network(channels: usize) -> Graph {
+    let b = Builder::new();
+    let x = b.data("x", DType::F32, &[1, channels, 12, 12]);
+    let w = b.param("w", &[channels, channels, 3, 3]);
+    b.output("y", x.conv(w, [1, 1], [1, 1], [1, 1], 1));
+    b.finish().expect("well-formed")
+}
+
+/// An image between 0 and 1, as after ReLU, and weights of mean 0.
+fn inputs(channels: usize) -> BTreeMap<String, Tensor> {
+    // SplitMix64 (Steele, Lea and Flood, 2014).
+    let mut state = channels as u64;
+    let mut uniform = || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 40) as f32 / (1 << 24) as f32
+    };
+    let mut tensor = |dims: &[usize], low: f32| {
+        let n = Shape::new(dims).expect("small").elements();
+        Tensor::f32(dims, (0..n).map(|_| low + uniform()).collect()).expect("as many")
+    };
+    let x = tensor(&[1, channels, 12, 12], 0.0);
+    let w = tensor(&[channels, channels, 3, 3], -0.5);
+    [("x".to_owned(), x), ("w".to_owned(), w)].into()
+}
+
+/// The result in one of the ways that the pass `winograd` knows.
+fn compiled(graph: &Graph, way: &str, inputs: &BTreeMap<String, Tensor>, isa: Isa) -> Tensor {
+    let prepared = |choices| {
+        let mut notes = Notes::new(PassOptions { choices, ..PassOptions::default() });
+        let graph = kiln_passes::run(GRAPH_PASSES, graph.clone(), &mut notes, &mut |_, _| {});
+        let program = lower(&graph.expect("succeeds")).expect("succeeds");
+        let program = kiln_passes::run(PROGRAM_PASSES, program, &mut notes, &mut |_, _| {});
+        (program.expect("succeeds"), notes.decisions)
+    };
+    let (_, decisions) = prepared(Choices::new());
+    let (program, decisions) = prepared([(decisions[0].subject.clone(), way.to_owned())].into());
+    assert_eq!(decisions[0].chosen, way);
+    let executable = Executable::compile(&program, &Options { threads: 2, isa }).expect("compiles");
+    let mut session = executable.session().expect("a session");
+    for (name, value) in inputs {
+        session.set(&name[..], value).expect("an input");
+    }
+    session.run().expect("runs");
+    session.get("y").expect("an output")
+}
+
+#[test]
+fn errors_are_a_small_part_of_the_range_of_results() {
+    for channels in [64, 128, 256] {
+        let (graph, inputs) = (network(channels), inputs(channels));
+        let values = inputs.iter().map(|(name, x)| (name.clone(), Value::from(x))).collect();
+        let exact = &evaluate(&graph, &values).expect("evaluates").outputs["y"].data;
+        let range = exact.iter().fold(0.0, |range: f64, y| range.max(y.abs()));
+        for (way, bound) in [("direct", 1e-6), ("F(2x2, 3x3)", 1e-6), ("F(4x4, 3x3)", 1e-5)] {
+            for isa in Isa::available() {
+                let y = compiled(&graph, way, &inputs, isa);
+                let pairs = y.as_f32().expect("f32").iter().zip(exact);
+                let most = pairs.map(|(y, x)| (f64::from(*y) - x).abs()).fold(0.0, f64::max);
+                let error = most / range;
+                println!("{channels} channels, {way}, {}: {error:.1e}", isa.name());
+                assert!(error < bound, "{channels} channels, {way}, {isa:?}: {error:e}");
+            }
+        }
+    }
+}
