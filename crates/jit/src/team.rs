@@ -58,6 +58,11 @@ pub(crate) enum Task {
 }
 
 /// The steps of a run with the state that the workers share.
+///
+/// What a step wrote reaches the next one on processors of any memory order: whoever has done parts
+/// counts them in `done`, releasing what it wrote and acquiring what those before it did, so that the
+/// one that completes the count has seen all of it; it releases that by `over`, which the others
+/// acquire. `taken` hands out numbers and orders nothing. The gate does the same around the region.
 #[derive(Debug)]
 pub(crate) struct Region {
     steps: Vec<Step>,

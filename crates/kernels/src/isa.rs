@@ -34,8 +34,7 @@ impl Avx512 {
     }
 }
 
-/// Proof that this processor has NEON. Written to the manual but never run on such a machine, so
-/// [`Isa::detect`] takes it only when `KILN_ISA=neon` asks for it.
+/// Proof that this processor has NEON.
 #[cfg(target_arch = "aarch64")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Neon(pub(crate) ());
@@ -65,8 +64,8 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// The widest tested instruction set of this processor, or the one that the environment
-    /// variable `KILN_ISA` names.
+    /// The widest instruction set of this processor, or the one that the environment variable
+    /// `KILN_ISA` names.
     ///
     /// # Errors
     /// `KILN_ISA` names an instruction set that does not exist or that this processor lacks.
@@ -116,16 +115,7 @@ impl Isa {
     }
 
     fn widest() -> Isa {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if let Some(proof) = Avx512::detect() {
-                return Isa::Avx512(proof);
-            }
-            if let Some(proof) = Avx2::detect() {
-                return Isa::Avx2(proof);
-            }
-        }
-        Isa::Generic
+        Isa::available().pop().unwrap_or(Isa::Generic)
     }
 }
 

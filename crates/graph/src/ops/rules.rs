@@ -187,14 +187,15 @@ pub fn add(dtype: DType, a: f64, b: f64) -> f64 {
     if dtype == DType::I32 { f64::from((a as i32).wrapping_add(b as i32)) } else { a + b }
 }
 
-/// The greater, NaN if either is.
+/// The greater, NaN if either is; of equal ones the second, which tells 0 from -0 (`f64::max` gives
+/// what the processor does).
 pub fn max(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    if a > b || a.is_nan() { a } else { b }
 }
 
-/// The smaller, NaN if either is.
+/// The smaller, in the same way.
 pub fn min(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+    if a < b || a.is_nan() { a } else { b }
 }
 
 /// The position of the first greatest element, or of the first NaN if there is one.

@@ -1,7 +1,4 @@
 //! Pairs of 128-bit vectors of 64-bit ARM.
-//!
-//! Written to the manual and never run on such a machine: [`crate::Isa::detect`] takes it only
-//! when `KILN_ISA=neon` asks for it.
 
 use super::{Octet, Simd, ops};
 use crate::isa::Neon;
