@@ -183,16 +183,8 @@ fn horner<S: Simd, const N: usize>(s: S, x: S::F, c: [f32; N]) -> S::F {
     sum
 }
 
-/// The magnitude of `x`, and its sign bit alone.
+/// The magnitude of `x`.
 #[inline(always)]
-fn split_sign<S: Simd>(s: S, x: S::F) -> (S::F, S::I) {
-    let bits = s.bits(x);
-    let magnitude = s.with_bits(s.and_i(bits, s.splat_i(i32::MAX)));
-    (magnitude, s.and_i(bits, s.splat_i(i32::MIN)))
-}
-
-/// `x` with the sign bits `sign` exchanged into it.
-#[inline(always)]
-fn flip<S: Simd>(s: S, x: S::F, sign: S::I) -> S::F {
-    s.with_bits(s.xor_i(s.bits(x), sign))
+fn abs<S: Simd>(s: S, x: S::F) -> S::F {
+    s.with_bits(s.and_i(s.bits(x), s.splat_i(i32::MAX)))
 }

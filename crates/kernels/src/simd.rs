@@ -61,6 +61,8 @@ pub(crate) trait Simd: Copy {
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c` rounded once, on every instruction set.
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `c - a * b` rounded once, on every instruction set.
+    fn fnma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// `a * b + c`, rounded once where the hardware does so at full speed, else twice.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// To the nearest integer, halves to the even one.
@@ -84,6 +86,13 @@ pub(crate) trait Simd: Copy {
         let half = self.sar_i::<1>(n);
         let power = |n| self.with_bits(self.shl_i::<23>(self.add_i(n, self.splat_i(127))));
         self.mul(self.mul(a, power(half)), power(self.sub_i(n, half)))
+    }
+
+    /// `a`, negated where the sign of `b` is set.
+    #[inline(always)]
+    fn xor_sign(self, a: Self::F, b: Self::F) -> Self::F {
+        let sign = self.and_i(self.bits(b), self.splat_i(i32::MIN));
+        self.with_bits(self.xor_i(self.bits(a), sign))
     }
 
     /// `a < b`; false where either is NaN.

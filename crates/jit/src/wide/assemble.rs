@@ -4,8 +4,8 @@
 //! begin, scalars (each eight bytes wide), and room for a vector of each sum. Its main loop works
 //! on several vectors a turn, one after the other or, where loops stand inside, between them; the
 //! processor finds what it may do at once. In long bodies, of functions, it would have to look too
-//! far ahead for that: there the vectors take each step in turns. What is left runs through the same steps with a mask, a
-//! vector a turn, so there is no scalar remainder.
+//! far ahead for that: there the vectors take steps in turns. What is left runs through the same
+//! steps with a mask, a vector a turn, so there is no scalar remainder.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use std::ops::Range;
 use kiln_loops::{Fold, Scalar};
 use kiln_tensor::DType;
 
-use super::body::{Access, Body, Operand, Step, Stream, Value};
+use super::body::{Access, Body, Operand, Product, Step, Stream, Value};
 use super::evex::{Assembler, At, Gpr, K, Lanes, Op, Rm, When, Zmm};
 
 /// Elements of a vector.
@@ -41,19 +41,17 @@ const GENERAL: [Gpr; 11] =
     [Gpr(2), Gpr(8), Gpr(9), Gpr(10), Gpr(11), Gpr(3), Gpr(5), Gpr(12), Gpr(13), Gpr(14), Gpr(15)];
 const FREE: usize = 5;
 
-/// Steps beyond which a turn has two vectors that take them in turns.
+/// Steps beyond which the vectors of a turn take them in turns.
 const LONG: usize = 12;
+/// Steps by which each vector is then behind the one before, so that what an instruction takes longer
+/// for, divisions above all, is not asked for by all at once.
+const BEHIND: usize = 4;
 
 /// The function of a body; `None` if there are too few registers.
 pub(super) fn assemble(body: &Body, listed: bool) -> Option<Assembler> {
     let inside = body.steps.iter().any(|s| matches!(s, Step::Repeat(_)));
-    let most = match body.steps.len() {
-        _ if inside => 4,
-        0..=LONG => 4,
-        _ => 2,
-    };
     let abreast = !inside && body.steps.len() > LONG;
-    [4, 2, 1].into_iter().filter(|&parts| parts <= most).find_map(|parts| {
+    [4, 2, 1].into_iter().find_map(|parts| {
         // Sums keep their registers in what is left.
         let begin = VECTORS.start.checked_add(u8::try_from(body.sums.len() * parts).ok()?)?;
         let main = Schedule::of(body, parts, abreast, begin)?;
@@ -83,7 +81,11 @@ impl Schedule {
             let edge = run.last().is_some_and(is_edge);
             let plain = at..at + run.len() - usize::from(edge);
             if abreast {
-                items.extend(plain.flat_map(|step| (0..parts).map(move |part| (step, part))));
+                let times = plain.start..plain.end + BEHIND * (parts - 1);
+                let step = |time: usize, part| Some((time.checked_sub(BEHIND * part)?, part));
+                let all =
+                    times.flat_map(|time| (0..parts).filter_map(move |part| step(time, part)));
+                items.extend(all.filter(|(step, _)| plain.contains(step)));
             } else {
                 for part in 0..parts {
                     items.extend(plain.clone().map(|step| (step, part)));
@@ -534,7 +536,16 @@ impl<'b> Writer<'b> {
                 };
                 self.code.vector(op, Zmm(register(v)), x, y, Lanes::All);
             }
-            Step::Fma(v, operands) => self.fma(schedule, Zmm(register(v)), operands, part),
+            Step::Fma(product, v, operands) => {
+                self.fma(schedule, product, Zmm(register(v)), operands, part);
+            }
+            Step::Ternary(op, v, [x, y], bits, number) => {
+                let to = Zmm(register(v));
+                let x = self.operand(schedule, x, part, 0);
+                let y = self.operand(schedule, y, part, 1);
+                self.copy(to, x);
+                self.code.ternary(op, to, y, bits, number);
+            }
             Step::KeepNan(op, v, [x, y]) => {
                 let to = Zmm(register(v));
                 let x = self.operand(schedule, x, part, 0);
@@ -567,14 +578,25 @@ impl<'b> Writer<'b> {
 
     /// The instruction's result goes where one of its operands is: that one that lies there already,
     /// or a copy of the first.
-    fn fma(&mut self, schedule: &Schedule, to: Zmm, [x, y, z]: [Operand; 3], part: usize) {
+    fn fma(
+        &mut self,
+        schedule: &Schedule,
+        product: Product,
+        to: Zmm,
+        [x, y, z]: [Operand; 3],
+        part: usize,
+    ) {
+        let [op_132, op_213, op_231] = match product {
+            Product::Added => [Op::FMA_132, Op::FMA_213, Op::FMA_231],
+            Product::Subtracted => [Op::FNMA_132, Op::FNMA_213, Op::FNMA_231],
+        };
         let is_constant = |o: &Operand| matches!(o, Operand::Constant(_));
         let (x, y) = if is_constant(&x) { (y, x) } else { (x, y) };
         let third = self.last(schedule, z, part, 0);
         if matches!(third, Rm::Zmm(z) if z == to) {
             let x = self.operand(schedule, x, part, 1);
             let y = self.last(schedule, y, part, 2);
-            return self.code.vector(Op::FMA_231, to, x, y, Lanes::All);
+            return self.code.vector(op_231, to, x, y, Lanes::All);
         }
         let mut first = self.operand(schedule, x, part, 1);
         let mut second = self.last(schedule, y, part, 2);
@@ -585,11 +607,11 @@ impl<'b> Writer<'b> {
         }
         self.copy(to, first);
         match (second, third) {
-            (Rm::Zmm(y), third) => self.code.vector(Op::FMA_213, to, y, third, Lanes::All),
-            (second, Rm::Zmm(z)) => self.code.vector(Op::FMA_132, to, z, second, Lanes::All),
+            (Rm::Zmm(y), third) => self.code.vector(op_213, to, y, third, Lanes::All),
+            (second, Rm::Zmm(z)) => self.code.vector(op_132, to, z, second, Lanes::All),
             _ => {
                 let y = self.operand(schedule, y, part, 2);
-                self.code.vector(Op::FMA_213, to, y, third, Lanes::All);
+                self.code.vector(op_213, to, y, third, Lanes::All);
             }
         }
     }

@@ -46,6 +46,13 @@ pub(super) struct Stream {
     pub passes: bool,
 }
 
+/// What a product is to what it is added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Product {
+    Added,
+    Subtracted,
+}
+
 /// About one instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Step {
@@ -59,8 +66,11 @@ pub(super) enum Step {
     /// With a number that belongs to the instruction.
     Number(Op, Value, Operand, u8),
     Two(Op, Value, [Operand; 2]),
-    /// The product of the first two plus the third, rounded once.
-    Fma(Value, [Operand; 3]),
+    /// The third plus or less the product of the first two, rounded once.
+    Fma(Product, Value, [Operand; 3]),
+    /// An instruction whose result replaces its first operand and whose last are these bits in every
+    /// lane; with a number that belongs to it.
+    Ternary(Op, Value, [Operand; 2], u32, u8),
     /// The greater or smaller f32 by that instruction, which gives the second operand where the
     /// first is NaN: then the first is taken.
     KeepNan(Op, Value, [Operand; 2]),
@@ -117,7 +127,8 @@ impl Step {
             | Step::One(_, v, _)
             | Step::Number(_, v, ..)
             | Step::Two(_, v, _)
-            | Step::Fma(v, _)
+            | Step::Fma(_, v, _)
+            | Step::Ternary(_, v, ..)
             | Step::KeepNan(_, v, _)
             | Step::Compare(_, v, ..)
             | Step::Logic(_, v, _)
@@ -132,7 +143,7 @@ impl Step {
     pub fn replaceable(&self) -> [Option<Operand>; 3] {
         match self {
             // The first operand is copied before the second is read.
-            Step::KeepNan(_, _, [x, _]) => [Some(*x), None, None],
+            Step::KeepNan(_, _, [x, _]) | Step::Ternary(_, _, [x, _], ..) => [Some(*x), None, None],
             _ => self.reads(),
         }
     }
@@ -146,9 +157,10 @@ impl Step {
             | Step::Number(_, _, x, _)
             | Step::Sum(_, x) => [Some(x), None, None],
             Step::Two(_, _, [x, y])
+            | Step::Ternary(_, _, [x, y], ..)
             | Step::KeepNan(_, _, [x, y])
             | Step::Compare(_, _, [x, y], _) => [Some(x), Some(y), None],
-            Step::Fma(_, [x, y, z]) => [Some(x), Some(y), Some(z)],
+            Step::Fma(_, _, [x, y, z]) => [Some(x), Some(y), Some(z)],
             Step::Logic(_, _, [x, y]) => [Some(Operand::Value(x)), Some(Operand::Value(y)), None],
             Step::Select(_, mask, [x, y]) => [Some(x), Some(y), Some(Operand::Value(mask))],
             Step::Turns(_) => [Some(Operand::Lanes), None, None],

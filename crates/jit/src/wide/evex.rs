@@ -84,6 +84,8 @@ enum Form {
     Mask,
     /// Memory from a vector.
     Store,
+    /// A vector from itself, another one, constants and a number.
+    Ternary,
     /// A vector from one and a number; the opcode goes on in the first operand's place.
     Shift(u8),
 }
@@ -132,6 +134,10 @@ impl Op {
     pub const FMA_132: Op = op("vfmadd132ps", Form::Three, 2, 1, 0x98);
     pub const FMA_213: Op = op("vfmadd213ps", Form::Three, 2, 1, 0xa8);
     pub const FMA_231: Op = op("vfmadd231ps", Form::Three, 2, 1, 0xb8);
+    /// `second - first * last` and so on.
+    pub const FNMA_132: Op = op("vfnmadd132ps", Form::Three, 2, 1, 0x9c);
+    pub const FNMA_213: Op = op("vfnmadd213ps", Form::Three, 2, 1, 0xac);
+    pub const FNMA_231: Op = op("vfnmadd231ps", Form::Three, 2, 1, 0xbc);
     pub const SQRT: Op = op("vsqrtps", Form::Two, 1, 0, 0x51);
     /// To an integer, as the number behind it says.
     pub const ROUND: Op = op("vrndscaleps", Form::Two, 3, 1, 0x08);
@@ -144,6 +150,11 @@ impl Op {
     pub const AND: Op = op("vpandd", Form::Three, 1, 1, 0xdb);
     pub const OR: Op = op("vpord", Form::Three, 1, 1, 0xeb);
     pub const XOR: Op = op("vpxord", Form::Three, 1, 1, 0xef);
+    /// Any function of three bits: that bit of the number which they are the position of.
+    pub const TERNARY: Op = op("vpternlogd", Form::Ternary, 3, 1, 0x25);
+    /// What four bits of the last operand say for the kind of number that the second is (0 for NaN,
+    /// 2 for zero, 4 for -infinity, 6 for other negative numbers): 0 leaves the first, 8 is 0.
+    pub const BY_KIND: Op = op("vfixupimmps", Form::Ternary, 3, 1, 0x54);
     pub const ADD_I32: Op = op("vpaddd", Form::Three, 1, 1, 0xfe);
     pub const SUB_I32: Op = op("vpsubd", Form::Three, 1, 1, 0xfa);
     pub const MUL_I32: Op = op("vpmulld", Form::Three, 2, 1, 0x40);
@@ -256,6 +267,14 @@ impl Assembler {
         self.bytes.push(number);
     }
 
+    /// An instruction of three operands, the first of which is what it writes, and a number.
+    pub fn ternary(&mut self, op: Op, to: Zmm, second: Zmm, bits: u32, number: u8) {
+        let last = Rm::Constant(bits);
+        self.line(|| format!("{} {to}, {second}, {last}, {number}", op.name));
+        self.evex(op, to.0, second.0, last, Lanes::All);
+        self.bytes.push(number);
+    }
+
     /// A comparison, in those lanes of a mask: in the others it fails.
     pub fn compare(
         &mut self,
@@ -297,7 +316,8 @@ impl Assembler {
             op.opcode,
         ]);
         if let Rm::Constant(bits) = last {
-            return self.refer(first & 7, bits, usize::from(op.form == Form::Mask));
+            let number = matches!(op.form, Form::Mask | Form::Ternary);
+            return self.refer(first & 7, bits, number.into());
         }
         self.modrm(first & 7, last, i32::from(op.memory));
     }

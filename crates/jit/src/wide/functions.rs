@@ -4,7 +4,7 @@ use kiln_kernels::{BlockFunction, MathOp, MathStep};
 use kiln_loops::{Compare, Math};
 use kiln_tensor::DType;
 
-use super::body::{Operand, Step, Value};
+use super::body::{Operand, Product, Step, Value};
 use super::evex::Op;
 use super::read::compare;
 
@@ -32,8 +32,15 @@ pub(super) fn steps(
                 places.push(Operand::Constant(*bits));
                 continue;
             }
-            MathStep::Two(op, a, b) => Step::Two(two(*op), to(float), [of(a), of(b)]),
-            MathStep::Fma(a, b, c) => Step::Fma(to(float), [of(a), of(b), of(c)]),
+            MathStep::Two(MathOp::XorSign, a, b) => {
+                let sign = 1 << 31;
+                Step::Ternary(Op::TERNARY, to(float), [of(a), of(b)], sign, FIRST_XOR_REST_AND)
+            }
+            MathStep::Two(op, a, b) => Step::Two(two(*op)?, to(float), [of(a), of(b)]),
+            MathStep::Fma(a, b, c) => Step::Fma(Product::Added, to(float), [of(a), of(b), of(c)]),
+            MathStep::NegatedFma(a, b, c) => {
+                Step::Fma(Product::Subtracted, to(float), [of(a), of(b), of(c)])
+            }
             // 8: to the nearest, and the inexact flag stays as it is.
             MathStep::Round(a) => Step::Number(Op::ROUND, to(float), of(a), 8),
             MathStep::ToInteger(a) => Step::One(Op::WHOLE_TO_I32, to(float), of(a)),
@@ -64,17 +71,23 @@ fn block_function(function: Math) -> BlockFunction {
     }
 }
 
-fn two(op: MathOp) -> Op {
-    match op {
+/// What [`Op::TERNARY`] gives for the eight triples of bits: `a ^ (b & c)`.
+const FIRST_XOR_REST_AND: u8 = 0b0111_1000;
+
+/// The instruction of an operation that is one on two operands.
+fn two(op: MathOp) -> Option<Op> {
+    Some(match op {
         MathOp::Add => Op::ADD,
         MathOp::Sub => Op::SUB,
         MathOp::Mul => Op::MUL,
         MathOp::Div => Op::DIV,
         MathOp::Min => Op::MIN,
+        MathOp::Max => Op::MAX,
         MathOp::Scale => Op::SCALE,
         MathOp::AddInteger => Op::ADD_I32,
         MathOp::SubInteger => Op::SUB_I32,
         MathOp::And => Op::AND,
         MathOp::Xor => Op::XOR,
-    }
+        MathOp::XorSign => return None,
+    })
 }

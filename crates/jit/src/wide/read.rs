@@ -633,6 +633,10 @@ fn extremum(op: Op, to: Value, [x, y]: [Operand; 2]) -> Step {
     };
     match (number(x), number(y)) {
         (Some(_), _) => Step::Two(op, to, [x, y]),
+        // ReLU: negative numbers and zeros become 0.
+        (None, _) if op == Op::MAX && y == Operand::Constant(0) => {
+            Step::Ternary(Op::BY_KIND, to, [x, x], 0x0808_0800, 0)
+        }
         // Equal numbers other than 0 are the same bits: their order does not matter.
         (None, Some(c)) if c != 0.0 => Step::Two(op, to, [y, x]),
         _ => Step::KeepNan(op, to, [x, y]),

@@ -22,6 +22,8 @@ pub enum MathStep {
     Two(MathOp, Place, Place),
     /// `a * b + c`, rounded once.
     Fma(Place, Place, Place),
+    /// `c - a * b`, rounded once.
+    NegatedFma(Place, Place, Place),
     /// To the nearest integer, ties to even.
     Round(Place),
     /// The i32 that an f32 holds exactly.
@@ -51,6 +53,8 @@ pub enum MathOp {
     Div,
     /// The first if it is less, else the second.
     Min,
+    /// The first if it is greater, else the second.
+    Max,
     /// The first times 2 to the power of the second, a whole number, rounded once.
     Scale,
     /// Sum of i32, wrapping.
@@ -61,6 +65,8 @@ pub enum MathOp {
     And,
     /// Bitwise exclusive or.
     Xor,
+    /// The first, negated where the sign of the second is set.
+    XorSign,
 }
 
 /// The steps of a function that takes the same ones for all numbers and touches no memory; the last
@@ -92,6 +98,7 @@ impl MathStep {
             Argument | Constant(_) => self,
             Two(op, a, b) => Two(op, f(a), f(b)),
             Fma(a, b, c) => Fma(f(a), f(b), f(c)),
+            NegatedFma(a, b, c) => NegatedFma(f(a), f(b), f(c)),
             Round(a) => Round(f(a)),
             ToInteger(a) => ToInteger(f(a)),
             ToFloat(a) => ToFloat(f(a)),
@@ -176,11 +183,13 @@ impl Simd for Trace<'_> {
         fn mul = Mul;
         fn div = Div;
         fn min = Min;
+        fn max = Max;
         fn scale = Scale;
         fn add_i = AddInteger;
         fn sub_i = SubInteger;
         fn and_i = And;
         fn xor_i = Xor;
+        fn xor_sign = XorSign;
     }
 
     fn splat(self, x: f32) -> Place {
@@ -191,6 +200,9 @@ impl Simd for Trace<'_> {
     }
     fn fma(self, a: Place, b: Place, c: Place) -> Place {
         self.step(MathStep::Fma(a, b, c))
+    }
+    fn fnma(self, a: Place, b: Place, c: Place) -> Place {
+        self.step(MathStep::NegatedFma(a, b, c))
     }
     fn mul_add(self, a: Place, b: Place, c: Place) -> Place {
         self.fma(a, b, c)

@@ -4,7 +4,7 @@
 //! product is exact in a fused multiply-add, and the parts together have 72 bits. What is larger
 //! goes lane by lane through f64, whose library function reduces by as many digits as it takes.
 
-use super::{Function, flip, horner, split_sign};
+use super::{Function, abs, horner};
 use crate::simd::Simd;
 
 /// The largest magnitude that the vector path reduces.
@@ -15,8 +15,7 @@ pub(super) struct Sin;
 impl Function for Sin {
     #[inline(always)]
     fn eval<S: Simd>(s: S, x: S::F) -> S::F {
-        let (magnitude, sign) = split_sign(s, x);
-        flip(s, quadrants(s, magnitude, 0, f64::sin), sign)
+        s.xor_sign(quadrants(s, abs(s, x), 0, f64::sin), x)
     }
 }
 
@@ -25,8 +24,7 @@ pub(super) struct Cos;
 impl Function for Cos {
     #[inline(always)]
     fn eval<S: Simd>(s: S, x: S::F) -> S::F {
-        let (magnitude, _) = split_sign(s, x);
-        quadrants(s, magnitude, 1, f64::cos)
+        quadrants(s, abs(s, x), 1, f64::cos)
     }
 }
 
@@ -48,7 +46,7 @@ fn quadrants<S: Simd>(s: S, x: S::F, first: i32, exact: fn(f64) -> f64) -> S::F 
     let quadrant = s.add_i(s.to_int(n), s.splat_i(first));
     let odd = s.to_float(s.and_i(quadrant, s.splat_i(1)));
     let value = s.select(s.lt(s.splat(0.5), odd), cosine, sine);
-    let result = flip(s, value, s.shl_i::<30>(s.and_i(quadrant, s.splat_i(2))));
+    let result = s.xor_sign(value, s.with_bits(s.shl_i::<30>(quadrant)));
 
     let large = s.lt(s.splat(LIMIT), x);
     if s.any(large) { s.select(large, lane_by_lane(s, x, exact), result) } else { result }

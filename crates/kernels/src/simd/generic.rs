@@ -100,6 +100,11 @@ impl Simd for Generic {
     }
 
     #[inline(always)]
+    fn fnma(self, a: F, b: F, c: F) -> F {
+        self.fma(a.map(|x| -x), b, c)
+    }
+
+    #[inline(always)]
     fn mul_add(self, a: F, b: F, c: F) -> F {
         if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
             return self.fma(a, b, c);

@@ -68,6 +68,7 @@ impl<S: Simd> Simd for Twice<S> {
         fn mul(a: Self::F, b: Self::F) -> Self::F;
         fn div(a: Self::F, b: Self::F) -> Self::F;
         fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+        fn fnma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
         fn mul_add(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
         fn round(a: Self::F) -> Self::F;
         fn min(a: Self::F, b: Self::F) -> Self::F;
