@@ -17,6 +17,9 @@ mod twice;
 pub(crate) use generic::Generic;
 pub(crate) use twice::Twice;
 
+/// Lanes of the widest vector.
+const MOST_LANES: usize = 16;
+
 /// A vector of f32 and what the kernels do with it.
 pub(crate) trait Simd: Copy {
     /// Elements of a vector.
@@ -93,6 +96,22 @@ pub(crate) trait Simd: Copy {
     fn xor_sign(self, a: Self::F, b: Self::F) -> Self::F {
         let sign = self.and_i(self.bits(b), self.splat_i(i32::MIN));
         self.with_bits(self.xor_i(self.bits(a), sign))
+    }
+
+    /// The sum of the lanes by halves: lane `i` and the one half a vector further, until one is left.
+    #[inline(always)]
+    fn sum(self, a: Self::F) -> f32 {
+        let mut lanes = [0f32; MOST_LANES];
+        // SAFETY: no vector has more lanes.
+        unsafe { self.store(lanes.as_mut_ptr(), a) };
+        let mut half = Self::LANES / 2;
+        while half > 0 {
+            for i in 0..half {
+                lanes[i] += lanes[i + half];
+            }
+            half /= 2;
+        }
+        lanes[0]
     }
 
     /// `a < b`; false where either is NaN.

@@ -95,9 +95,10 @@ pub struct Contraction {
     pub(super) row_blocks: Vec<Range<usize>>,
     /// Panels that are packed at a time.
     pub(super) col_blocks: Vec<Range<usize>>,
-    /// Whether depths follow each other in `A` by eights, and all of them.
+    /// Whether depths follow each other in `A` by eights, and all of them; and columns in `C`.
     pub(super) quads: bool,
     pub(super) a_follows: bool,
+    pub(super) c_follows: bool,
     /// How a product of few rows reads an unpacked `B`, if there is a good way.
     pub(super) narrow: Option<NarrowForm>,
 }
@@ -221,6 +222,7 @@ impl Contraction {
             col_blocks,
             quads,
             a_follows: follow(&tables.a_depth),
+            c_follows: follow(&tables.c_col),
             narrow,
             tables,
         };

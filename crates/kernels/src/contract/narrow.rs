@@ -5,9 +5,9 @@
 //!   the first cache. The order of each sum is that of the register block.
 //! - [`dot`] where depths follow each other: sixty-four partial sums for every element, folded by
 //!   halves, on every instruction set. A small `B`, which the second-level cache may hold, is read
-//!   column after column: it gives one stream twice what it gives four. A large one comes from
-//!   further away, four columns at a time: the processor follows a stream to the end of its page
-//!   only, so more streams are more that is on its way.
+//!   two columns at a time, which share what is read of `A`. A large one comes from further away, four
+//!   columns at a time: the processor follows a stream to the end of its page only, so more streams
+//!   are more that is on its way.
 
 use super::NARROW_ROWS;
 use crate::simd::Simd;
@@ -21,10 +21,11 @@ pub(super) const DOT_BLOCK: usize = 1024;
 pub(super) const FOLLOWED_BLOCK: usize = 16 * DOT_BLOCK;
 /// Partial sums of [`dot`].
 const PARTIAL: usize = 64;
-/// Columns that [`dot`] reads at a time of a `B` of more elements than [`NEAR`].
-const STREAMS: usize = 4;
+/// Columns that [`dot`] reads at a time of a `B` of at most [`NEAR_SIZE`] elements, and of a larger one.
+const NEAR: usize = 2;
+const FAR: usize = 4;
 /// An eighth of the second-level cache of most processors.
-const NEAR: usize = 32 * 1024;
+const NEAR_SIZE: usize = 32 * 1024;
 /// Vectors of the narrowest kind that hold them.
 const VECTORS: usize = 8;
 /// Elements of scratch either wants.
@@ -182,24 +183,45 @@ pub(super) unsafe fn dot<S: Simd>(s: S, n: &Narrow<'_>) {
             n.b.wrapping_add(start + offset)
         };
         let cols = n.b_cols.len();
+        let rows = &rows[..n.a_rows.len()];
         // Four times the sums of one column fit the registers of the widest vectors only.
-        let far = cols * depth > NEAR && PARTIAL / S::LANES <= STREAMS;
-        let together = if far { cols / STREAMS * STREAMS } else { 0 };
-        for j in (0..together).step_by(STREAMS) {
-            let columns: [_; STREAMS] = std::array::from_fn(|c| column(j + c));
-            for (i, &row) in rows.iter().enumerate().take(n.a_rows.len()) {
+        let done = if PARTIAL / S::LANES > FAR {
+            0
+        } else if cols * depth > NEAR_SIZE {
+            columns::<S, FAR>(s, n, rows, 0, column)
+        } else {
+            columns::<S, NEAR>(s, n, rows, 0, column)
+        };
+        columns::<S, 1>(s, n, rows, done, column);
+    }
+}
+
+/// All columns from `from` on, `C` at a time, but for those that are left over; where these begin.
+///
+/// # Safety
+/// As [`dot`]; `rows` and `column` tell where the depths of each begin.
+#[inline(always)]
+unsafe fn columns<S: Simd, const C: usize>(
+    s: S,
+    n: &Narrow<'_>,
+    rows: &[*const f32],
+    from: usize,
+    column: impl Fn(usize) -> *const f32,
+) -> usize {
+    let (cols, depth) = (n.b_cols.len(), n.a_depth.len());
+    let end = cols - (cols - from) % C;
+    for j in (from..end).step_by(C) {
+        let columns: [_; C] = std::array::from_fn(|c| column(j + c));
+        for (i, &row) in rows.iter().enumerate() {
+            // SAFETY: as our own contract.
+            unsafe {
                 for (c, sum) in products(s, row, columns, depth).into_iter().enumerate() {
                     put(n, i, j + c, sum);
                 }
             }
         }
-        for j in together..cols {
-            for (i, &row) in rows.iter().enumerate().take(n.a_rows.len()) {
-                let [sum] = products(s, row, [column(j)], depth);
-                put(n, i, j, sum);
-            }
-        }
     }
+    end
 }
 
 /// For each of some columns the sum of `depth` products.
@@ -255,15 +277,5 @@ fn fold<S: Simd>(s: S, mut sums: [S::F; VECTORS]) -> f32 {
         }
         half /= 2;
     }
-    let mut lanes = [0f32; PARTIAL];
-    // SAFETY: a vector has fewer lanes.
-    unsafe { s.store(lanes.as_mut_ptr(), sums[0]) };
-    let mut half = S::LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] += lanes[i + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
+    s.sum(sums[0])
 }

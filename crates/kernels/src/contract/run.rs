@@ -3,7 +3,6 @@
 use super::descriptor::{Access, Contraction, NarrowForm};
 use super::finish::Finish;
 use super::narrow::{AXPY_COLUMNS, DOT_BLOCK, FOLLOWED_BLOCK, Narrow};
-use super::pack::follow;
 use super::quads::QUAD;
 use super::tile::{Layout, Tile};
 use super::{DEPTH_BLOCK, LINE, depth_blocks};
@@ -329,7 +328,7 @@ impl Contraction {
             c,
             c_rows: &self.tables.c_row,
             c_cols: &self.tables.c_col,
-            contiguous: follow(&self.tables.c_col),
+            contiguous: self.c_follows,
             bias,
             residual,
             residual_rows: &self.residual_row,

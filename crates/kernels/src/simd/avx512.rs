@@ -81,6 +81,17 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn sum(self, a: __m512) -> f32 {
+        // SAFETY: `self` proves the instructions.
+        unsafe {
+            let a = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
+            let a = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let a = _mm_add_ps(a, _mm_movehl_ps(a, a));
+            _mm_cvtss_f32(_mm_add_ss(a, _mm_movehdup_ps(a)))
+        }
+    }
+
+    #[inline(always)]
     fn any(self, m: __mmask16) -> bool {
         m != 0
     }
