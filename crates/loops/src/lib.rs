@@ -25,4 +25,4 @@ pub use ir::*;
 pub use key::alike;
 pub use location::{Location, MAX_LOCATIONS, merge};
 pub use text::{ParseError, parse};
-pub use verify::{ALIGNMENT, MAX_DEPTH, MAX_NAMES, MAX_PAIRS, VerifyError, verify};
+pub use verify::{ALIGNMENT, MAX_DEPTH, MAX_NAMES, MAX_PAIRS, VerifyError, verify, verify_kernel};

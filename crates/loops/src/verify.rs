@@ -50,6 +50,16 @@ fn fail<T>(place: impl ToString, message: impl ToString) -> Result<T> {
     Err(VerifyError { place: place.to_string(), message: message.to_string() })
 }
 
+/// Checks the rules that concern one kernel alone, which need not be one of the program's but works on
+/// its buffers.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_kernel(program: &Program, kernel: &Kernel) -> Result<()> {
+    kernel::arguments(program, kernel)?;
+    kernel::verify(program, kernel).map(|_| ())
+}
+
 /// Checks every rule of the low IR.
 ///
 /// # Errors

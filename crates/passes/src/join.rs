@@ -5,7 +5,8 @@
 //! that reads each row once, not four that read all of them.
 //!
 //! Two kernels may be joined if a turn of the outermost loop touches, of whatever one of them writes
-//! and both touch, one row that no other turn touches.
+//! and both touch, one row that no other turn touches. Contractions, whose loops share out turns already,
+//! and their neighbours are joined by `turns.rs`.
 
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ use crate::inplace::drop_unused;
 use crate::pass::{Notes, Pass, PassError};
 use crate::vectorize;
 use crate::walk::{self, Touched};
+
+mod turns;
 
 /// See the module.
 pub static PASS: Pass<Program> =
@@ -37,7 +40,10 @@ fn run(mut program: Program, _: &mut Notes) -> Result<Program, PassError> {
     for (position, kernel) in std::mem::take(&mut program.kernels).into_iter().enumerate() {
         // The prelude does not run with the rest.
         let before = kernels.last().filter(|_| position != program.prelude);
-        match before.and_then(|before| join(before, &kernel)) {
+        let joined = before.and_then(|before| {
+            join(before, &kernel).or_else(|| turns::join(&program, before, &kernel))
+        });
+        match joined {
             Some(both) => *kernels.last_mut().expect("it was there") = both,
             None => kernels.push(kernel),
         }
@@ -289,12 +295,14 @@ fn row(outer: &For, mem: Mem) -> Option<i64> {
 fn keep_rows(program: &mut Program) {
     let mut users = vec![0; program.buffers.len()];
     program.kernels.iter().flat_map(|k| &k.args).for_each(|a| users[a.0 as usize] += 1);
+    let mut kernels = std::mem::take(&mut program.kernels);
     let buffers = &program.buffers;
-    for kernel in &mut program.kernels {
+    let own = |id: &BufferId| {
+        users[id.0 as usize] == 1 && buffers[id.0 as usize].kind == BufferKind::Temp
+    };
+    for kernel in &mut kernels {
+        turns::keep(program, kernel, own);
         let Some(outer) = only_loop(kernel).cloned() else { continue };
-        let own = |id: &BufferId| {
-            users[id.0 as usize] == 1 && buffers[id.0 as usize].kind == BufferKind::Temp
-        };
         let kept: Vec<(u32, usize)> = (0..kernel.args.len() as u32)
             .filter(|&a| own(&kernel.args[a as usize]))
             .filter_map(|a| Some((a, usize::try_from(row(&outer, Mem::Arg(a))?).ok()?)))
@@ -323,4 +331,5 @@ fn keep_rows(program: &mut Program) {
             });
         }
     }
+    program.kernels = kernels;
 }

@@ -17,6 +17,8 @@ pub static PASS: Pass<Program> =
 const CHUNK_WORK: f64 = 8192.0;
 /// Chunks a loop is cut into at most.
 const MAX_CHUNKS: usize = 64;
+/// Chunks that are as good as more; kernels that make no more than so many are small.
+const ENOUGH: usize = 8;
 /// Long chunks are multiples of this, so that vectors and blocks of functions fit.
 const GRAIN: usize = 256;
 
@@ -31,6 +33,16 @@ fn run(mut program: Program, notes: &mut Notes) -> Result<Program, PassError> {
     Ok(program)
 }
 
+/// Chunks that the work of a kernel makes.
+fn parts(kernel: &Kernel) -> usize {
+    ((walk::work(&kernel.body) / CHUNK_WORK) as usize).min(MAX_CHUNKS)
+}
+
+/// Whether threads share the work of a kernel evenly enough in so many chunks.
+pub(crate) fn are_enough(chunks: usize, kernel: &Kernel) -> bool {
+    chunks >= ENOUGH || parts(kernel) <= ENOUGH
+}
+
 fn parallelise(kernel: &mut Kernel) -> Result<(), &'static str> {
     let mut has_parallel = false;
     walk::each(&kernel.body, &mut |s| {
@@ -39,8 +51,7 @@ fn parallelise(kernel: &mut Kernel) -> Result<(), &'static str> {
     if has_parallel {
         return Ok(());
     }
-    let work = walk::work(&kernel.body);
-    let chunks = ((work / CHUNK_WORK) as usize).min(MAX_CHUNKS);
+    let chunks = parts(kernel);
     if chunks < 2 {
         return Ok(());
     }

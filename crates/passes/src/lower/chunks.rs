@@ -22,7 +22,7 @@ const TILE: f64 = 30.0;
 /// Cycles that a chunk takes beside its tiles: it is handed out, and begins with cold caches.
 const CHUNK: f64 = 2000.0;
 /// Elements of the packed operand that stay in the second-level cache from one chunk to the next.
-const STAYS: usize = 256 * 1024;
+pub(super) const STAYS: usize = 256 * 1024;
 /// Threads that are to share the chunks evenly, each number as likely as the others.
 const THREADS: [usize; 4] = [1, 2, 4, 8];
 

@@ -20,12 +20,14 @@ use kiln_loops::{
 };
 use kiln_tensor::DType;
 
-use super::chunks::Chunks;
-use super::epilogue::{Added, Epilogue as Fused};
+use super::chunks::{Chunks, STAYS};
+use super::epilogue::{Added, Epilogue as Fused, index_at, is_copy};
 use super::pull::Emit;
 use super::{LowerError, Lowering, emit_roots, finish, memory_order, symbolic};
+use crate::parallel::are_enough;
 use crate::storage::Storage;
-use crate::views::{has_buffer, one_to_one, resolve};
+use crate::views::{has_buffer, resolve};
+use crate::walk::Touched;
 
 /// Chunks that a kernel is split into for the threads.
 const CHUNKS: usize = 16;
@@ -49,6 +51,8 @@ const AGAIN: usize = 1 << 20;
 const MIN_CHANNELS: usize = 4;
 /// Elements of a tile that waits for its epilogue: it stays in the second-level cache.
 const TILE: usize = 16 * 1024;
+/// Rows below which a turn that goes along with its neighbours would read the packed operand too often.
+const TURN_ROWS: usize = 6;
 /// A product with fewer multiplications runs as one chunk.
 const SMALL: usize = 64 * 1024;
 /// Depth from which it is worth splitting.
@@ -398,7 +402,11 @@ impl Lowering<'_> {
 
         let mut blocks: Vec<Blocks> = form.batch.iter().map(|a| Blocks::new(a, a.extent)).collect();
         let once = self.fixed[reads[second].0.index()];
-        let (col_blocks, row_blocks) = form.chunks(work, direct, once);
+        let turns = if once { self.turns(form, reads[first].0) } else { None };
+        let (col_blocks, row_blocks) = match turns {
+            Some(turns) => (peel(&form.cols, |_, _| true), peel(&form.rows, |n, _| n >= turns)),
+            None => form.chunks(work, direct, once),
+        };
         let row_count = count(&row_blocks);
         let packed = ((row_count > 1 || once) && (m > FEW_ROWS || form.channelwise))
             .then(|| self.pack(anchor, form, reads, &col_blocks))
@@ -415,11 +423,13 @@ impl Lowering<'_> {
         blocks.extend(row_blocks);
 
         let mut emit = Emit::new(graph, &self.buffers, &self.storage);
-        // The loop with the most turns is the parallel one.
+        // The loop with the most turns is the parallel one, unless that is given.
         let mut order: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].count > 1).collect();
-        if let Some(most) =
-            order.iter().copied().max_by_key(|&i| (blocks[i].count, std::cmp::Reverse(i)))
-        {
+        let most = |&i: &usize| match turns {
+            Some(_) => (i, std::cmp::Reverse(i)),
+            None => (blocks[i].count, std::cmp::Reverse(i)),
+        };
+        if let Some(most) = order.iter().copied().max_by_key(most) {
             order.retain(|&i| i != most);
             order.insert(0, most);
         }
@@ -510,6 +520,29 @@ impl Lowering<'_> {
         order.iter().for_each(|_| emit.loops.close());
         self.program.kernels.push(finish(emit, graph, roots));
         Ok(())
+    }
+
+    /// The turns in which products with small weights go through their rows, one product after the other,
+    /// where the kernel before, which writes the rows, goes through them in such turns: they can be joined
+    /// then, and what a turn computes stays in the cache.
+    fn turns(&self, form: &Form, operand: NodeId) -> Option<usize> {
+        let [rows] = &form.rows[..] else { return None };
+        let products = volume(&form.batch);
+        let packed = volume(&form.cols) * volume(&form.depth) * products;
+        if products == 1 || packed > STAYS || form.channelwise {
+            return None;
+        }
+        let before = self.program.kernels.get(self.before?)?;
+        let [Stmt::For(outer)] = &before.body[..] else { return None };
+        if !Touched::by(before).writes.contains(&self.buffers[operand.index()]?) {
+            return None;
+        }
+        let fits = |&turns: &usize| {
+            outer.end.is_multiple_of(turns)
+                && rows.extent.is_multiple_of(turns)
+                && rows.extent / turns >= TURN_ROWS
+        };
+        (2..=outer.end).rev().find(fits).filter(|&turns| are_enough(turns, before))
     }
 
     /// Emits a kernel that packs the second operand, for every product of the batch and every block
@@ -636,39 +669,4 @@ fn axes(
         .collect();
     let start = |i: usize| (reads[i].0, Affine::constant(reads[i].1.affine.constant));
     (axes, [start(0), start(1)])
-}
-
-/// The index at which computing `from` at `index` reads `to`, which it reads once, through nodes
-/// without buffers.
-pub(crate) fn index_at(
-    graph: &Graph,
-    from: NodeId,
-    to: NodeId,
-    index: Vec<Index>,
-) -> Option<Vec<Index>> {
-    let mut seen = HashSet::from([from]);
-    let mut open = vec![(from, index)];
-    while let Some((id, index)) = open.pop() {
-        if id == to {
-            return Some(index);
-        }
-        for operand in graph.operands(id) {
-            if has_buffer(graph, operand) && operand != to || !seen.insert(operand) {
-                continue;
-            }
-            open.extend(one_to_one(graph, id, operand, &index).map(|index| (operand, index)));
-        }
-    }
-    None
-}
-
-/// Whether `id` is `anchor` up to views.
-pub(super) fn is_copy(graph: &Graph, mut id: NodeId, anchor: NodeId) -> bool {
-    while id != anchor {
-        if !matches!(graph[id].op.lower, Lower::Reshape | Lower::View(_)) {
-            return false;
-        }
-        id = graph.operands(id)[0];
-    }
-    true
 }

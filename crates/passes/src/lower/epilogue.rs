@@ -10,7 +10,7 @@ use kiln_tensor::Data;
 
 use super::symbolic;
 use crate::storage::Storage;
-use crate::views::{has_buffer, reshape_index, resolve};
+use crate::views::{has_buffer, one_to_one, reshape_index, resolve};
 
 /// An array that is added, and where its element for an index of the stored node lies: `Var(i)` is
 /// axis `i` of that node.
@@ -136,4 +136,39 @@ fn number(graph: &Graph, id: NodeId) -> Option<f32> {
         Data::F32(v) => v.first().copied().filter(|x| v.iter().all(|y| y.to_bits() == x.to_bits())),
         _ => None,
     }
+}
+
+/// The index at which computing `from` at `index` reads `to`, which it reads once, through nodes
+/// without buffers.
+pub(crate) fn index_at(
+    graph: &Graph,
+    from: NodeId,
+    to: NodeId,
+    index: Vec<Index>,
+) -> Option<Vec<Index>> {
+    let mut seen = HashSet::from([from]);
+    let mut open = vec![(from, index)];
+    while let Some((id, index)) = open.pop() {
+        if id == to {
+            return Some(index);
+        }
+        for operand in graph.operands(id) {
+            if has_buffer(graph, operand) && operand != to || !seen.insert(operand) {
+                continue;
+            }
+            open.extend(one_to_one(graph, id, operand, &index).map(|index| (operand, index)));
+        }
+    }
+    None
+}
+
+/// Whether `id` is `anchor` up to views.
+pub(super) fn is_copy(graph: &Graph, mut id: NodeId, anchor: NodeId) -> bool {
+    while id != anchor {
+        if !matches!(graph[id].op.lower, Lower::Reshape | Lower::View(_)) {
+            return false;
+        }
+        id = graph.operands(id)[0];
+    }
+    true
 }

@@ -22,7 +22,8 @@ use kiln_graph::{Graph, InputKind, Location, MAX_LOCATIONS, NodeId, Placement, m
 use kiln_loops::{Buffer, BufferId, BufferKind, Builder, Index, Kernel, Program, Var};
 use kiln_tensor::{DType, Shape};
 
-pub(crate) use contract::{anchor, index_at};
+pub(crate) use contract::anchor;
+pub(crate) use epilogue::index_at;
 use pull::Emit;
 pub(crate) use tiles::anchor as tiles_anchor;
 
@@ -58,6 +59,7 @@ pub fn lower(graph: &Graph) -> Result<Program, LowerError> {
         buffers: vec![None; graph.len()],
         names: BTreeSet::new(),
         fixed: fixed(graph),
+        before: None,
         storage: Storage::new(graph),
     };
     lowering.allocate();
@@ -95,6 +97,8 @@ struct Lowering<'g> {
     names: BTreeSet<String>,
     /// Whether a node depends on weights alone.
     fixed: Vec<bool>,
+    /// The last kernel so far whose results do not.
+    before: Option<usize>,
     storage: Storage,
 }
 
@@ -178,6 +182,9 @@ impl Lowering<'_> {
         let locations = locations(self.graph, &self.storage, roots);
         for kernel in &mut self.program.kernels[from..] {
             kernel.locations = locations.clone();
+        }
+        if roots.iter().any(|root| !self.fixed[root.index()]) {
+            self.before = self.program.kernels.len().checked_sub(1);
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use kiln_graph::{Graph, NodeId};
 use kiln_loops::{Affine, Index, Kernel, Stmt, Transform, Var};
 use kiln_tensor::DType;
 
-use super::contract::is_copy;
+use super::epilogue::is_copy;
 use super::pull::Emit;
 use super::{Lowering, emit_roots, finish, symbolic};
 use crate::views::{has_buffer, reshape_index, resolve};
