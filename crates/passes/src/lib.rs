@@ -7,6 +7,7 @@ pub mod contract;
 pub mod cse;
 pub mod dce;
 mod fixed;
+pub mod flatten;
 pub mod fold;
 pub mod fuse;
 pub mod inplace;
@@ -51,6 +52,7 @@ pub static GRAPH_PASSES: &[&Pass<Graph>] = &[
     &dce::PASS,      // what no result needs goes
     &absorb::PASS,   // factors of channels move into the weights before them
     &winograd::PASS, // 3x3 convolutions take fewer products
+    &flatten::PASS,  // flattened images are multiplied in the order they lie in
     &fuse::PASS,     // nodes are grouped into kernels
     &layout::PASS,   // images lie channels-last in memory
 ];
