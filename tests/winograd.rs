@@ -1,4 +1,4 @@
-//! How far 3x3 convolutions by Winograd are from f64, compiled, on every instruction set that the
+//! How far 3x3 and 5x5 convolutions by Winograd are from f64, compiled, on every instruction set that the
 //! processor has, beside the direct convolution.
 
 use std::collections::BTreeMap;
@@ -10,16 +10,16 @@ use kiln_passes::{Choices, GRAPH_PASSES, Notes, PROGRAM_PASSES, PassOptions, low
 use kiln_tensor::{DType, Shape, Tensor};
 
 /// A convolution of an image of 12 x 12 with as many channels as outputs.
-fn network(channels: usize) -> Graph {
+fn network(channels: usize, taps: usize) -> Graph {
     let b = Builder::new();
     let x = b.data("x", DType::F32, &[1, channels, 12, 12]);
-    let w = b.param("w", &[channels, channels, 3, 3]);
-    b.output("y", x.conv(w, [1, 1], [1, 1], [1, 1], 1));
+    let w = b.param("w", &[channels, channels, taps, taps]);
+    b.output("y", x.conv(w, [1, 1], [taps / 2; 2], [1, 1], 1));
     b.finish().expect("well-formed")
 }
 
 /// An image between 0 and 1, as after ReLU, and weights of mean 0.
-fn inputs(channels: usize) -> BTreeMap<String, Tensor> {
+fn inputs(channels: usize, taps: usize) -> BTreeMap<String, Tensor> {
     // SplitMix64 (Steele, Lea and Flood, 2014).
     let mut state = channels as u64;
     let mut uniform = || {
@@ -33,7 +33,7 @@ fn inputs(channels: usize) -> BTreeMap<String, Tensor> {
         Tensor::f32(dims, (0..n).map(|_| low + uniform()).collect()).expect("as many")
     };
     let x = tensor(&[1, channels, 12, 12], 0.0);
-    let w = tensor(&[channels, channels, 3, 3], -0.5);
+    let w = tensor(&[channels, channels, taps, taps], -0.5);
     [("x".to_owned(), x), ("w".to_owned(), w)].into()
 }
 
@@ -60,12 +60,16 @@ fn compiled(graph: &Graph, way: &str, inputs: &BTreeMap<String, Tensor>, isa: Is
 
 #[test]
 fn errors_are_a_small_part_of_the_range_of_results() {
-    for channels in [64, 128, 256] {
-        let (graph, inputs) = (network(channels), inputs(channels));
+    let three = [("direct", 1e-6), ("F(2x2, 3x3)", 1e-6), ("F(4x4, 3x3)", 1e-5)];
+    let five = [("direct", 1e-6), ("F(2x2, 5x5)", 1e-5)];
+    for (channels, taps, ways) in
+        [(64, 3, &three[..]), (128, 3, &three), (256, 3, &three), (64, 5, &five), (128, 5, &five)]
+    {
+        let (graph, inputs) = (network(channels, taps), inputs(channels, taps));
         let values = inputs.iter().map(|(name, x)| (name.clone(), Value::from(x))).collect();
         let exact = &evaluate(&graph, &values).expect("evaluates").outputs["y"].data;
         let range = exact.iter().fold(0.0, |range: f64, y| range.max(y.abs()));
-        for (way, bound) in [("direct", 1e-6), ("F(2x2, 3x3)", 1e-6), ("F(4x4, 3x3)", 1e-5)] {
+        for &(way, bound) in ways {
             for isa in Isa::available() {
                 let y = compiled(&graph, way, &inputs, isa);
                 let pairs = y.as_f32().expect("f32").iter().zip(exact);

@@ -1,5 +1,5 @@
-//! The transforms of Winograd's convolutions, F(4x4, 3x3) and F(2x2, 3x3) of Lavin & Gray 2015,
-//! "Fast algorithms for convolutional neural networks".
+//! The transforms of Winograd's convolutions, F(4x4, 3x3), F(2x2, 5x5) and F(2x2, 3x3) of Lavin &
+//! Gray 2015, "Fast algorithms for convolutional neural networks".
 //!
 //! A transform takes a square of elements to another along its columns, then along its rows, for
 //! many channels at once. Arithmetic is in one order on every instruction set. Transforms of images
@@ -58,9 +58,9 @@ const CHANNELS: usize = 8;
 /// A value of each in f64. Loops over them become vectors on every instruction set.
 type Doubles = [f64; CHANNELS];
 
-/// A transform of three taps to `M` factors.
-trait Taps<const M: usize> {
-    fn eval(taps: [Doubles; 3]) -> [Doubles; M];
+/// A transform of `N` taps to `M` factors.
+trait Taps<const N: usize, const M: usize> {
+    fn eval(taps: [Doubles; N]) -> [Doubles; M];
 }
 
 #[inline(always)]
@@ -129,23 +129,27 @@ macro_rules! transforms {
 }
 
 transforms! {
-    /// Elements of an image to factors, F(4x4, 3x3).
-    Image4 = "kiln_winograd_image4", 6, 6, InVectors<Image4>;
+    /// Elements of an image to factors, F(4x4, 3x3) and F(2x2, 5x5).
+    Image6 = "kiln_winograd_image6", 6, 6, InVectors<Image6>;
     /// Products of factors to results, F(4x4, 3x3).
-    Result4 = "kiln_winograd_result4", 6, 4, InVectors<Result4>;
+    Result6To4 = "kiln_winograd_result6to4", 6, 4, InVectors<Result6To4>;
+    /// Products of factors to results, F(2x2, 5x5).
+    Result6To2 = "kiln_winograd_result6to2", 6, 2, InVectors<Result6To2>;
     /// Elements of an image to factors, F(2x2, 3x3).
-    Image2 = "kiln_winograd_image2", 4, 4, InVectors<Image2>;
+    Image4 = "kiln_winograd_image4", 4, 4, InVectors<Image4>;
     /// Products of factors to results, F(2x2, 3x3).
-    Result2 = "kiln_winograd_result2", 4, 2, InVectors<Result2>;
+    Result4To2 = "kiln_winograd_result4to2", 4, 2, InVectors<Result4To2>;
     /// Taps of a kernel to factors, F(4x4, 3x3).
-    Weights4 = "kiln_winograd_weights4", 3, 6, InDoubles<Weights4>;
+    Weights3To6 = "kiln_winograd_weights3to6", 3, 6, InDoubles<Weights3To6>;
+    /// Taps of a kernel to factors, F(2x2, 5x5).
+    Weights5To6 = "kiln_winograd_weights5to6", 5, 6, InDoubles<Weights5To6>;
     /// Taps of a kernel to factors, F(2x2, 3x3).
-    Weights2 = "kiln_winograd_weights2", 3, 4, InDoubles<Weights2>;
+    Weights3To4 = "kiln_winograd_weights3to4", 3, 4, InDoubles<Weights3To4>;
 }
 
-struct Image4;
+struct Image6;
 
-impl Line<6, 6> for Image4 {
+impl Line<6, 6> for Image6 {
     #[inline(always)]
     fn eval<S: Simd>(s: S, [x0, x1, x2, x3, x4, x5]: [S::F; 6]) -> [S::F; 6] {
         let [two, four, minus_four, minus_five] = [2.0, 4.0, -4.0, -5.0].map(|c| s.splat(c));
@@ -163,9 +167,9 @@ impl Line<6, 6> for Image4 {
     }
 }
 
-struct Result4;
+struct Result6To4;
 
-impl Line<6, 4> for Result4 {
+impl Line<6, 4> for Result6To4 {
     #[inline(always)]
     fn eval<S: Simd>(s: S, m: [S::F; 6]) -> [S::F; 4] {
         let [two, four, eight] = [2.0, 4.0, 8.0].map(|c| s.splat(c));
@@ -180,27 +184,39 @@ impl Line<6, 4> for Result4 {
     }
 }
 
-struct Image2;
+struct Result6To2;
 
-impl Line<4, 4> for Image2 {
+impl Line<6, 2> for Result6To2 {
+    #[inline(always)]
+    fn eval<S: Simd>(s: S, m: [S::F; 6]) -> [S::F; 2] {
+        let two = s.splat(2.0);
+        let (s1, d1) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
+        let (s2, d2) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
+        [s.add(s.add(m[0], s1), s2), s.add(s.mul_add(two, d2, d1), m[5])]
+    }
+}
+
+struct Image4;
+
+impl Line<4, 4> for Image4 {
     #[inline(always)]
     fn eval<S: Simd>(s: S, [x0, x1, x2, x3]: [S::F; 4]) -> [S::F; 4] {
         [s.sub(x0, x2), s.add(x1, x2), s.sub(x2, x1), s.sub(x1, x3)]
     }
 }
 
-struct Result2;
+struct Result4To2;
 
-impl Line<4, 2> for Result2 {
+impl Line<4, 2> for Result4To2 {
     #[inline(always)]
     fn eval<S: Simd>(s: S, m: [S::F; 4]) -> [S::F; 2] {
         [s.add(s.add(m[0], m[1]), m[2]), s.sub(s.sub(m[1], m[2]), m[3])]
     }
 }
 
-struct Weights4;
+struct Weights3To6;
 
-impl Taps<6> for Weights4 {
+impl Taps<3, 6> for Weights3To6 {
     #[inline(always)]
     fn eval([a, b, c]: [Doubles; 3]) -> [Doubles; 6] {
         let (outer, inner) = (scale(add(a, c), -1.0 / 6.0), scale(b, 1.0 / 6.0));
@@ -210,9 +226,21 @@ impl Taps<6> for Weights4 {
     }
 }
 
-struct Weights2;
+struct Weights5To6;
 
-impl Taps<4> for Weights2 {
+impl Taps<5, 6> for Weights5To6 {
+    #[inline(always)]
+    fn eval([a, b, c, d, e]: [Doubles; 5]) -> [Doubles; 6] {
+        let (outer, inner) = (scale(add(add(a, c), e), -1.0 / 6.0), scale(add(b, d), 1.0 / 6.0));
+        let even = add(add(scale(a, 1.0 / 24.0), scale(c, 1.0 / 6.0)), scale(e, 2.0 / 3.0));
+        let odd = add(scale(b, 1.0 / 12.0), scale(d, 1.0 / 3.0));
+        [scale(a, 0.25), sub(outer, inner), add(outer, inner), add(even, odd), sub(even, odd), e]
+    }
+}
+
+struct Weights3To4;
+
+impl Taps<3, 4> for Weights3To4 {
     #[inline(always)]
     fn eval([a, b, c]: [Doubles; 3]) -> [Doubles; 4] {
         let (outer, inner) = (scale(add(a, c), 0.5), scale(b, 0.5));
@@ -262,14 +290,14 @@ impl<L: Line<N, M>, const N: usize, const M: usize> Square<N, M> for InVectors<L
 /// Several channels in f64, rounded once.
 struct InDoubles<T>(PhantomData<T>);
 
-impl<T: Taps<M>, const M: usize> Square<3, M> for InDoubles<T> {
+impl<T: Taps<N, M>, const N: usize, const M: usize> Square<N, M> for InDoubles<T> {
     #[inline(always)]
     unsafe fn eval<S: Simd>(_: S, dst: Places<*mut f32>, src: Places<*const f32>, len: usize) {
         for at in (0..len).step_by(CHANNELS) {
             let n = CHANNELS.min(len - at);
-            let mut columns = [[[0.0; CHANNELS]; 3]; M];
-            for j in 0..3 {
-                let mut taps = [[0.0; CHANNELS]; 3];
+            let mut columns = [[[0.0; CHANNELS]; N]; M];
+            for j in 0..N {
+                let mut taps = [[0.0; CHANNELS]; N];
                 for (i, taps) in taps.iter_mut().enumerate() {
                     for (k, tap) in taps.iter_mut().enumerate().take(n) {
                         // SAFETY: channel `at + k < len` of a place of the square.
@@ -366,16 +394,19 @@ mod tests {
     fn convolution([image, weights, result]: [TileTransform; 3], len: usize) {
         let [n, m] = result.sides();
         let x: Vec<f32> = (0..n * n * len).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
-        let w: Vec<f32> = (0..9 * len).map(|i| ((i * 29 % 17) as f32 - 8.0) / 8.0).collect();
+        let taps = weights.sides()[0];
+        let all_taps = taps * taps;
+        let w: Vec<f32> = (0..all_taps * len).map(|i| ((i * 29 % 17) as f32 - 8.0) / 8.0).collect();
         let scales = all(weights, &w, APART, len);
         for (factors, scales) in all(image, &x, BESIDE, len).iter().zip(scales) {
             let products: Vec<f32> = factors.iter().zip(scales).map(|(f, w)| f * w).collect();
             for y in all(result, &products, BESIDE, len) {
                 for (k, y) in y.iter().enumerate() {
                     let (i, j, c) = (k / len / m, k / len % m, k % len);
-                    let place = |t: usize| ((i + t / 3) * n + j + t % 3) * len + c;
-                    let expected: f32 = (0..9).map(|t| w[9 * c + t] * x[place(t)]).sum();
-                    assert!((y - expected).abs() < 1e-5, "{y} for {expected}");
+                    let place = |t: usize| ((i + t / taps) * n + j + t % taps) * len + c;
+                    let term = |t: usize| w[all_taps * c + t] * x[place(t)];
+                    let expected: f32 = (0..all_taps).map(term).sum();
+                    assert!((y - expected).abs() < 2e-5, "{y} for {expected}");
                 }
             }
         }
@@ -385,8 +416,9 @@ mod tests {
     fn the_transforms_compute_a_convolution() {
         use TileTransform::*;
         for len in [1, 5, 16, 35] {
-            convolution([Image4, Weights4, Result4], len);
-            convolution([Image2, Weights2, Result2], len);
+            convolution([Image6, Weights3To6, Result6To4], len);
+            convolution([Image6, Weights5To6, Result6To2], len);
+            convolution([Image4, Weights3To4, Result4To2], len);
         }
     }
 
@@ -410,25 +442,33 @@ mod tests {
     #[test]
     fn factors_of_weights_are_rounded_once_and_equal_on_every_instruction_set() {
         let value = |i: usize| ((i * 7919 % 9973) as f32 - 4986.5) / 9973.0;
-        let w: Vec<f32> = (0..9 * 21).map(value).collect();
-        let g4: [[f64; 3]; 6] = [
-            [1.0 / 4.0, 0.0, 0.0],
-            [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-            [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-            [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-            [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-            [0.0, 0.0, 1.0],
+        let g6: [[f64; 5]; 6] = [
+            [1.0 / 4.0, 0.0, 0.0, 0.0, 0.0],
+            [-1.0 / 6.0; 5],
+            [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+            [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0, 1.0 / 3.0, 2.0 / 3.0],
+            [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0, -1.0 / 3.0, 2.0 / 3.0],
+            [0.0, 0.0, 0.0, 0.0, 1.0],
         ];
-        let g2 = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
-        for (transform, g) in
-            [(TileTransform::Weights4, &g4[..]), (TileTransform::Weights2, &g2[..])]
-        {
+        let g4 = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+        // Three taps have the first three of five, and at infinity their own last one.
+        let five: Vec<&[f64]> = g6.iter().map(|row| &row[..]).collect();
+        let mut three: Vec<&[f64]> = g6.iter().map(|row| &row[..3]).collect();
+        three[5] = &g4[3];
+        let small: Vec<&[f64]> = g4.iter().map(|row| &row[..]).collect();
+        use TileTransform::*;
+        for (transform, g) in [(Weights3To6, three), (Weights5To6, five), (Weights3To4, small)] {
+            let taps = transform.sides()[0];
+            let all_taps = taps * taps;
+            let w: Vec<f32> = (0..all_taps * 21).map(value).collect();
             let results = all(transform, &w, APART, 21);
             for (k, factor) in results[0].iter().enumerate() {
                 let (i, j, c) = (k / 21 / g.len(), k / 21 % g.len(), k % 21);
-                let term = |t: usize| g[i][t / 3] * g[j][t % 3] * f64::from(w[9 * c + t]);
-                let (exact, terms) =
-                    (0..9).map(term).fold((0.0, 0.0), |(sum, all), t| (sum + t, all + t.abs()));
+                let tap = |t: usize| f64::from(w[all_taps * c + t]);
+                let term = |t: usize| g[i][t / taps] * g[j][t % taps] * tap(t);
+                let (exact, terms) = (0..all_taps)
+                    .map(term)
+                    .fold((0.0, 0.0), |(sum, all), t| (sum + t, all + t.abs()));
                 // Half a unit in the last place of the factor, and what f64 loses.
                 let most = exact.abs() * 2f64.powi(-24) + terms * 1e-15;
                 assert!((f64::from(*factor) - exact).abs() <= most, "{factor} for {exact}");

@@ -192,7 +192,7 @@ fn blocks_are_in_bounds_and_do_not_overlap() {
 #[test]
 fn transforms_stay_inside_and_write_each_place_once() {
     let transform =
-        |dst: &str, src: &str| format!("transform {dst} = winograd_result2 {src} len 4");
+        |dst: &str, src: &str| format!("transform {dst} = winograd_result4to2 {src} len 4");
     accept(&transform("a1[0] strides(8, 4, 1)", "a0[0] strides(16, 4, 1)"));
     accept(&transform("a1[0] strides(2, 1, 16)", "a0[0] strides(4, 1, 16)"));
     reject(&transform("a1[0] strides(8, 4, 1)", "a0[1] strides(16, 4, 1)"), "a0 has 64 elements");

@@ -1,18 +1,20 @@
-//! `winograd`: 3x3 convolutions whose weights do not change become Winograd's F(4x4, 3x3) or
-//! F(2x2, 3x3).
+//! `winograd`: 3x3 and 5x5 convolutions whose weights do not change become Winograd's F(4x4, 3x3),
+//! F(2x2, 3x3) or F(2x2, 5x5).
 //!
-//! Tiles of 4 x 4 results take 36 products instead of 144, tiles of 2 x 2 take 16 instead of 36
+//! Of 3 x 3 taps, tiles of 4 x 4 results take 36 products instead of 144 and tiles of 2 x 2 take 16
+//! instead of 36; of 5 x 5 taps, tiles of 2 x 2 take 36 instead of 100
 //! (Lavin & Gray 2015, "Fast algorithms for convolutional neural networks"): factors of the image,
 //! a matrix product for each factor with factors of the weights, results of the products. The
 //! factors of the weights are computed once (see [`crate::prepare`]), in f64. It pays where the
 //! transforms and the larger weights cost less than the products saved; the estimates are in the
 //! remarks.
-//! Errors of F(4x4, 3x3) are some 1e-5 of the range of results, those of F(2x2, 3x3) and of the
-//! direct convolution 1e-6 at most; `precise` forbids both.
+//! Errors of six factors along an axis are some 1e-5 of the range of results, those of F(2x2, 3x3)
+//! and of the direct convolution 1e-6 at most; `precise` forbids all.
 
 use std::fmt;
 
 use kiln_graph::op::Lower;
+use kiln_graph::ops::WinogradForm;
 use kiln_graph::{Builder, Graph, GraphError, Node, Var, ops, rebuild};
 use kiln_tensor::DType;
 
@@ -21,8 +23,11 @@ use crate::pass::{Notes, Pass, PassError, Way};
 use crate::rewrite;
 
 /// See the module.
-pub static PASS: Pass<Graph> =
-    Pass { name: "winograd", doc: "3x3 convolutions take fewer products, by Winograd", run };
+pub static PASS: Pass<Graph> = Pass {
+    name: "winograd",
+    doc: "3x3 and 5x5 convolutions take fewer products, by Winograd",
+    run,
+};
 
 /// Channels on either side below which rows of the products are too short.
 const CHANNELS: usize = 16;
@@ -35,12 +40,12 @@ const PRODUCT: f64 = 80.0;
 const MANY: usize = 256;
 const WEIGHTS: [f64; 2] = [15.0, 12.0];
 const TRANSFORM: f64 = 0.06;
-/// The names of the ways, and the tiles of Winograd's.
+/// The name of the way without tiles.
 const DIRECT_WAY: &str = "direct";
-const TILED_WAYS: [(&str, usize); 2] = [("F(2x2, 3x3)", 2), ("F(4x4, 3x3)", 4)];
 
 /// Sizes of a convolution; as text, what it is called among decisions.
 struct Sizes {
+    taps: usize,
     images: usize,
     channels: usize,
     outputs: usize,
@@ -64,8 +69,8 @@ impl Sizes {
     fn ways(&self) -> Vec<Way> {
         let mut ways = vec![Way { name: DIRECT_WAY, nanoseconds: self.direct() }];
         if self.channels.min(self.outputs) >= CHANNELS {
-            let tiled = |(name, tile)| Way { name, nanoseconds: self.by_tiles(tile) };
-            ways.extend(TILED_WAYS.map(tiled));
+            let tiled = WinogradForm::ALL.into_iter().filter(|form| form.taps == self.taps);
+            ways.extend(tiled.map(|f| Way { name: f.name(), nanoseconds: self.tiled(f) }));
         }
         ways
     }
@@ -74,20 +79,25 @@ impl Sizes {
     fn alone(&self) -> Result<Graph, GraphError> {
         let ([h, w], [n, c, o]) = (self.results, [self.images, self.channels, self.outputs]);
         let b = Builder::new();
+        let (k, pad) = (self.taps, self.taps / 2);
         let (image, kernel) =
-            (b.data("image", DType::F32, &[n, c, h, w]), b.param("kernel", &[o, c, 3, 3]));
-        b.output("most", image.conv(kernel, [1, 1], [1, 1], [1, 1], 1).reduce_max(&[2, 3]));
+            (b.data("image", DType::F32, &[n, c, h, w]), b.param("kernel", &[o, c, k, k]));
+        b.output("most", image.conv(kernel, [1, 1], [pad; 2], [1, 1], 1).reduce_max(&[2, 3]));
         b.finish()
     }
 
     /// Nanoseconds of the direct convolution, on one core.
     fn direct(&self) -> f64 {
-        self.products(9, self.images * self.results[0] * self.results[1], DIRECT)
+        self.products(
+            self.taps * self.taps,
+            self.images * self.results[0] * self.results[1],
+            DIRECT,
+        )
     }
 
-    /// Nanoseconds by tiles of `tile` x `tile` results.
-    fn by_tiles(&self, tile: usize) -> f64 {
-        let (tiles, factors) = (self.tiles(tile), (tile + 2) * (tile + 2));
+    /// Nanoseconds by tiles.
+    fn tiled(&self, form: WinogradForm) -> f64 {
+        let (tiles, factors) = (self.tiles(form.tile), form.factors());
         let transformed = factors * tiles * (self.channels + self.outputs);
         self.products(factors, tiles, PRODUCT) + TRANSFORM * transformed as f64
     }
@@ -96,7 +106,8 @@ impl Sizes {
 impl fmt::Display for Sizes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ([h, w], [n, c, o]) = (self.results, [self.images, self.channels, self.outputs]);
-        write!(f, "3x3 convolution to {n}x{o}x{h}x{w} from {c} channels")
+        let k = self.taps;
+        write!(f, "{k}x{k} convolution to {n}x{o}x{h}x{w} from {c} channels")
     }
 }
 
@@ -114,7 +125,7 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
         }
         let (subject, ways) = (sizes.to_string(), sizes.ways());
         let choice = notes.decide(&subject, &ways, || sizes.alone())?;
-        chosen[id.index()] = TILED_WAYS.iter().find(|way| way.0 == choice).map(|way| way.1);
+        chosen[id.index()] = WinogradForm::ALL.into_iter().find(|f| f.name() == choice);
         let estimates: Vec<String> =
             ways.iter().map(|way| format!("{:.0} ns {}", way.nanoseconds, way.name)).collect();
         let tuned = if notes.options.choices.contains_key(&subject) { " as tuned" } else { "" };
@@ -126,18 +137,20 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
     }
     let rebuilt = rebuild(&graph, |_, id, node, x| {
         let [image, kernel] = x else { return None };
-        let tile = chosen[id.index()].filter(|_| matches!(node.op.lower, Lower::Contract(_)))?;
-        Some(convolution(*image, *kernel, &node.ty.shape, tile))
+        let form = chosen[id.index()].filter(|_| matches!(node.op.lower, Lower::Contract(_)))?;
+        Some(convolution(*image, *kernel, &node.ty.shape, form))
     })?;
     Ok(kiln_graph::sweep(rebuilt))
 }
 
-/// The sizes of a convolution that has the form: 3x3, stride 1, one group.
+/// The sizes of a convolution that there is a form for: 3x3 or 5x5, stride 1, one group.
 fn sizes(node: &Node, image: &Node, kernel: &Node) -> Option<Sizes> {
     let ones = |name| node.attrs.ints(name) == [1, 1];
     let (y, w) = (&node.ty.shape, &kernel.ty.shape);
-    let fits = ones("stride") && ones("dilation") && w[0] == 1 && w[3..] == [3, 3];
+    let known = w[3] == w[4] && WinogradForm::ALL.iter().any(|form| form.taps == w[3]);
+    let fits = ones("stride") && ones("dilation") && w[0] == 1 && known;
     fits.then(|| Sizes {
+        taps: w[3],
         images: y[0],
         channels: image.ty.shape[2],
         outputs: y[2],
@@ -145,16 +158,18 @@ fn sizes(node: &Node, image: &Node, kernel: &Node) -> Option<Sizes> {
     })
 }
 
-/// The convolution of `[N, 1, C, H, W]` with `[1, O, C, 3, 3]`, of shape `y`, by tiles.
-fn convolution<'b>(image: Var<'b>, kernel: Var<'b>, y: &[usize], tile: usize) -> Var<'b> {
+/// The convolution of `[N, 1, C, H, W]` with `[1, O, C, K, K]`, of shape `y`, by tiles.
+fn convolution<'b>(image: Var<'b>, kernel: Var<'b>, y: &[usize], form: WinogradForm) -> Var<'b> {
     let shape = image.shape();
     let (n, c, o) = (shape[0], shape[2], y[2]);
-    let [th, tw] = [y[3], y[4]].map(|n| n.div_ceil(tile));
-    let more = [tile * th + 2 - shape[3], tile * tw + 2 - shape[4]];
-    let image = extended(image, [n, c, shape[3], shape[4]], more).winograd_image(tile);
+    let [th, tw] = [y[3], y[4]].map(|n| n.div_ceil(form.tile));
+    let side = |tiles: usize| form.tile * tiles + form.taps - 1;
+    let more = [side(th) - shape[3], side(tw) - shape[4]];
+    let image = extended(image, [n, c, shape[3], shape[4]], more).winograd_image(form);
 
-    let weights = kernel.reshape(&[o, c, 3, 3]).winograd_weights(tile).transpose(&[0, 2, 1]);
-    let result = image.dot(weights).winograd_result(tile, [n, th, tw]);
+    let taps = [o, c, form.taps, form.taps];
+    let weights = kernel.reshape(&taps).winograd_weights(form).transpose(&[0, 2, 1]);
+    let result = image.dot(weights).winograd_result(form, [n, th, tw]);
     result.slice(&[0; 4], &[n, o, y[3], y[4]], &[1; 4]).reshape(y)
 }
 
@@ -194,9 +209,13 @@ mod tests {
     use crate::testing::{after, assert_same, count};
 
     fn network(size: [usize; 2], pad: [usize; 2], stride: usize) -> Graph {
+        with_taps(3, size, pad, stride)
+    }
+
+    fn with_taps(taps: usize, size: [usize; 2], pad: [usize; 2], stride: usize) -> Graph {
         let b = Builder::new();
         let x = b.data("x", DType::F32, &[4, 32, size[0], size[1]]);
-        let w = b.param("w", &[48, 32, 3, 3]);
+        let w = b.param("w", &[48, 32, taps, taps]);
         b.output("y", x.conv(w, [stride; 2], pad, [1, 1], 1));
         b.finish().expect("well-formed")
     }
@@ -216,11 +235,24 @@ mod tests {
     }
 
     #[test]
+    fn five_taps_have_small_tiles() {
+        for (size, pad) in [([12, 12], [0, 0]), ([11, 8], [2, 2]), ([9, 13], [1, 0])] {
+            let plain = with_taps(5, size, pad, 1);
+            let (new, notes) = after(&PASS, plain.clone());
+            assert_eq!([count(&new, "conv"), count(&new, "winograd_image")], [0, 1], "{new}");
+            assert_same(&plain, &new, 1e-12);
+            assert!(notes.remarks[0].reason.starts_with("F(2x2, 5x5): 5x5"), "{notes:?}");
+        }
+    }
+
+    #[test]
     fn others_stay_direct() {
         let unchanged =
             |graph: Graph| assert_eq!(after(&PASS, graph.clone()).0.to_string(), graph.to_string());
         unchanged(network([16, 16], [1, 1], 2));
         unchanged(network([2, 2], [1, 1], 1));
+        unchanged(with_taps(7, [16, 16], [3, 3], 1));
+        unchanged(with_taps(5, [16, 16], [2, 2], 2));
         let b = Builder::new();
         let (x, w) =
             (b.data("x", DType::F32, &[2, 32, 16, 16]), b.data("w", DType::F32, &[48, 32, 3, 3]));

@@ -126,6 +126,7 @@ pub use tanh::TANH;
 pub use transpose::TRANSPOSE;
 pub use unfold::UNFOLD;
 pub use unpool::UNPOOL;
+pub use winograd::Form as WinogradForm;
 pub use winograd_image::WINOGRAD_IMAGE;
 pub use winograd_result::WINOGRAD_RESULT;
 pub use winograd_weights::WINOGRAD_WEIGHTS;

@@ -1,9 +1,9 @@
-//! What the operators of Winograd's convolution share: F(4x4, 3x3) and F(2x2, 3x3) of Lavin & Gray
-//! 2015, "Fast algorithms for convolutional neural networks".
+//! What the operators of Winograd's convolution share: the forms of Lavin & Gray 2015, "Fast
+//! algorithms for convolutional neural networks", that there are transforms for.
 //!
-//! Four results of a convolution with three taps take six products instead of twelve, two take four
-//! instead of six: `y = A^T ((G w) * (B^T x))` for the elements `x` that a tile of results depends
-//! on; in two dimensions along both.
+//! Along one axis, `T` results of a convolution with `K` taps take `T + K - 1` products instead of
+//! `T * K`: `y = A^T ((G w) * (B^T x))` for the elements `x` that the results depend on; in two
+//! dimensions along both.
 
 use kiln_loops::{Index, TileMap};
 
@@ -11,45 +11,91 @@ use super::rules;
 use crate::attrs::{AttrKind, Attrs};
 use crate::op::AttrDef;
 
-/// The taps of a convolution along one axis.
-pub const TAPS: usize = 3;
+/// A form of the algorithm, F(T x T, K x K).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Results of a tile along one axis, T.
+    pub tile: usize,
+    /// Taps of the convolution along one axis, K.
+    pub taps: usize,
+}
 
-/// Results of a tile along one axis.
+/// The tile of a form.
 pub const TILE: AttrDef =
-    AttrDef { name: "tile", kind: AttrKind::Int, doc: "results of a tile along one axis: 2 or 4" };
+    AttrDef { name: "tile", kind: AttrKind::Int, doc: "results of a tile along one axis, T" };
+/// The taps of a form.
+pub const TAPS: AttrDef = AttrDef {
+    name: "taps",
+    kind: AttrKind::Int,
+    doc: "taps along one axis, K; T and K are 4 and 3, 2 and 3, or 2 and 5",
+};
 
-/// The tile of attributes.
-pub fn tile_of(attrs: &Attrs) -> Result<usize, String> {
-    match attrs.int("tile") {
-        2 => Ok(2),
-        4 => Ok(4),
-        other => Err(format!("`tile` is 2 or 4, not {other}")),
+impl Form {
+    /// All that there are, from the one that takes the fewest factors.
+    pub const ALL: [Form; 3] =
+        [Form { tile: 2, taps: 3 }, Form { tile: 4, taps: 3 }, Form { tile: 2, taps: 5 }];
+
+    /// What it is called.
+    pub const fn name(self) -> &'static str {
+        match (self.tile, self.taps) {
+            (4, _) => "F(4x4, 3x3)",
+            (_, 3) => "F(2x2, 3x3)",
+            _ => "F(2x2, 5x5)",
+        }
     }
-}
 
-/// The tile of a well-formed node.
-pub fn tile(attrs: &Attrs) -> usize {
-    tile_of(attrs).expect("checked by `infer`")
-}
+    /// The form that attributes name.
+    pub(super) fn named(attrs: &Attrs) -> Result<Form, String> {
+        let [tile, taps] = [attrs.int("tile"), attrs.int("taps")];
+        let is_it = |f: &&Form| (f.tile as i64, f.taps as i64) == (tile, taps);
+        let found = Form::ALL.iter().find(is_it).copied();
+        found.ok_or_else(|| {
+            format!("`tile` and `taps` are 4 and 3, 2 and 3, or 2 and 5, not {tile} and {taps}")
+        })
+    }
 
-/// Elements of the image that a tile depends on, along one axis: its factors.
-pub const fn window(tile: usize) -> usize {
-    tile + TAPS - 1
-}
+    /// The form of a well-formed node.
+    pub(super) fn of(attrs: &Attrs) -> Form {
+        Form::named(attrs).expect("checked by `infer`")
+    }
 
-/// From elements of the image to factors.
-pub fn image_map(tile: usize) -> TileMap {
-    if tile == 2 { TileMap::Image2 } else { TileMap::Image4 }
-}
+    /// Its attributes.
+    pub(super) fn attrs(self) -> Attrs {
+        Attrs::new().with("tile", self.tile as i64).with("taps", self.taps as i64)
+    }
 
-/// From products to results.
-pub fn result_map(tile: usize) -> TileMap {
-    if tile == 2 { TileMap::Result2 } else { TileMap::Result4 }
-}
+    /// Elements of the image that a tile depends on, along one axis: its factors.
+    pub const fn window(self) -> usize {
+        self.tile + self.taps - 1
+    }
 
-/// From taps to factors.
-pub fn weights_map(tile: usize) -> TileMap {
-    if tile == 2 { TileMap::Weights2 } else { TileMap::Weights4 }
+    /// Factors of a tile.
+    pub const fn factors(self) -> usize {
+        self.window() * self.window()
+    }
+
+    /// From elements of the image to factors.
+    pub(super) fn image_map(self) -> TileMap {
+        if self.window() == 6 { TileMap::Image6 } else { TileMap::Image4 }
+    }
+
+    /// From products to results.
+    pub(super) fn result_map(self) -> TileMap {
+        match (self.window(), self.tile) {
+            (6, 4) => TileMap::Result6To4,
+            (6, _) => TileMap::Result6To2,
+            _ => TileMap::Result4To2,
+        }
+    }
+
+    /// From taps to factors.
+    pub(super) fn weights_map(self) -> TileMap {
+        match (self.taps, self.tile) {
+            (5, _) => TileMap::Weights5To6,
+            (_, 4) => TileMap::Weights3To6,
+            _ => TileMap::Weights3To4,
+        }
+    }
 }
 
 /// For rows and columns at once: row `i * N + j` is the product of rows `i` and `j`, so that a
@@ -82,13 +128,18 @@ mod tests {
 
     #[test]
     fn the_matrices_compute_a_convolution() {
-        let (x, w) = ([0.5, -1.0, 2.0, 3.0, -0.25, 1.5], [1.0, -2.0, 0.75]);
+        let (x, w) = ([0.5, -1.0, 2.0, 3.0, -0.25, 1.5], [1.0, -2.0, 0.75, -0.5, 3.0]);
         let dot = |row: &[f64], x: &[f64]| row.iter().zip(x).map(|(a, b)| a * b).sum::<f64>();
-        for tile in [2, 4] {
-            let factors = image_map(tile).matrix().iter().zip(weights_map(tile).matrix());
-            let products: Vec<f64> = factors.map(|(b, g)| dot(b, &x) * dot(g, &w)).collect();
-            for (i, row) in result_map(tile).matrix().iter().enumerate() {
-                assert!((dot(row, &products) - dot(&w, &x[i..i + TAPS])).abs() < 1e-12);
+        for form in Form::ALL {
+            let (g, w) = (form.weights_map().matrix(), &w[..form.taps]);
+            let factors = form.image_map().matrix().iter().zip(g);
+            let products: Vec<f64> = factors.map(|(b, g)| dot(b, &x) * dot(g, w)).collect();
+            assert_eq!(
+                [products.len(), form.result_map().matrix().len()],
+                [form.window(), form.tile]
+            );
+            for (i, row) in form.result_map().matrix().iter().enumerate() {
+                assert!((dot(row, &products) - dot(w, &x[i..i + form.taps])).abs() < 1e-12);
             }
         }
     }
