@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use kiln_kernels::{Isa, IsaError};
-use kiln_loops::{BufferId, BufferKind, Kernel, LoopKind, Program, Stmt, alike, sources, verify};
+use kiln_loops::{BufferId, BufferKind, Kernel, Program, alike, sources, verify};
 use kiln_tensor::{DType, Data, Shape, Tensor};
 
 use crate::arena::{ALIGNMENT, Arena};
@@ -218,7 +218,7 @@ impl Executable {
                 name: kernel.name.clone(),
                 entry: code.entries[position],
                 args: kernel.args.clone(),
-                iterations: iterations(kernel),
+                iterations: kernel.iterations() as i64,
                 distinct: position,
             })
             .collect();
@@ -415,16 +415,6 @@ fn distinct_kernels(program: &Program) -> (Vec<&Kernel>, Vec<usize>) {
         });
     }
     (found, positions)
-}
-
-/// Turns of the kernel's parallel loop; 1 if it has none.
-fn iterations(kernel: &Kernel) -> i64 {
-    match &kernel.body[..] {
-        [Stmt::For(f)] if f.kind == LoopKind::Parallel => {
-            f.extent.min(f.end).div_ceil(f.step.max(1)) as i64
-        }
-        _ => 1,
-    }
 }
 
 /// Groups the launches after the prelude; nothing if one thread is as good as many.

@@ -28,7 +28,9 @@ fn network(rows: usize) -> Case {
     let chunk = 8;
     let mut b = Builder::new();
     let (x, y, z) = (b.arg(a, DType::F32), b.arg(w, DType::F32), b.arg(c, DType::F32));
+    let half = cols / 2;
     let i = b.open_loop(None, rows, rows, chunk, LoopKind::Parallel);
+    let j = b.open_loop(None, cols, cols, half, LoopKind::Parallel);
     let dim = |extent, input: usize, output: usize| Dim {
         extent,
         input: input as i64,
@@ -36,16 +38,17 @@ fn network(rows: usize) -> Case {
     };
     b.push(Stmt::Contract(Box::new(Contract {
         a: (x, Affine::var(i).times(depth as i64)),
-        b: (y, Affine::default()),
-        c: (z, Affine::var(i).times(cols as i64)),
+        b: (y, Affine::var(j)),
+        c: (z, Affine::var(i).times(cols as i64).plus(&Affine::var(j))),
         rows: vec![dim(chunk, depth, cols)],
-        cols: vec![dim(cols, 1, 1)],
+        cols: vec![dim(half, 1, 1)],
         depth: vec![dim(depth, 1, cols)],
         accumulate: false,
         packed: false,
         channelwise: false,
         epilogue: Epilogue::default(),
     })));
+    b.close();
     b.close();
     case.kernel(b.finish("product"));
     let mut b = Builder::new();

@@ -11,6 +11,7 @@ use kiln_tensor::{DType, Shape, Tensor};
 use smallvec::SmallVec;
 
 use crate::location::Location;
+use crate::tile_map::TileMap;
 
 /// A buffer of a [`Program`], by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,7 +32,7 @@ pub enum Mem {
     /// Position in [`Kernel::args`].
     Arg(u32),
     /// Position in [`Kernel::locals`]: scratch of the running thread, undefined at the start of
-    /// every iteration of the kernel's parallel loop.
+    /// every iteration of the kernel's parallel loops.
     Local(u32),
 }
 
@@ -105,7 +106,7 @@ pub struct Kernel {
     pub locations: Arc<[Location]>,
     /// Its scratch memory.
     pub locals: Vec<Local>,
-    /// What it does. At most one loop is parallel, and then it is the only statement of the body.
+    /// What it does. Parallel loops stand at its top, each the only statement around the next.
     pub body: Vec<Stmt>,
 }
 
@@ -137,7 +138,8 @@ pub struct Index {
 pub enum LoopKind {
     /// In order.
     Serial,
-    /// Iterations are independent and are handed out to threads.
+    /// Iterations are independent and are handed out to threads, with those of the parallel loop
+    /// right inside.
     Parallel,
     /// Iterations are independent but for [`Stmt::Accumulate`]; consecutive ones may share vector
     /// registers. The step is 1. The body holds no parallel or vector loop, no loop that starts at
@@ -168,6 +170,27 @@ pub struct For {
     pub kind: LoopKind,
     /// What it does.
     pub body: Vec<Stmt>,
+}
+
+impl For {
+    /// The parallel loop right inside of it.
+    pub fn parallel(&self) -> Option<&For> {
+        parallel(&self.body)
+    }
+
+    /// The turns of a loop that starts at 0 and of the parallel loops right inside of it together.
+    pub fn iterations(&self) -> usize {
+        let turns = self.extent.min(self.end).div_ceil(self.step.max(1));
+        turns.saturating_mul(self.parallel().map_or(1, For::iterations))
+    }
+}
+
+/// The parallel loop that is all there is.
+fn parallel(body: &[Stmt]) -> Option<&For> {
+    match body {
+        [Stmt::For(f)] if f.kind == LoopKind::Parallel => Some(f),
+        _ => None,
+    }
 }
 
 /// Statements.
@@ -391,6 +414,7 @@ macro_rules! names {
         }
     };
 }
+pub(crate) use names;
 
 names! {
     /// Functions of one operand that cost about one instruction.
@@ -459,100 +483,6 @@ names! {
         Gt = "gt",
         /// Greater or equal.
         Ge = "ge",
-    }
-}
-
-names! {
-    /// Maps of squares, of Winograd's convolutions (Lavin & Gray 2015). What an image is mapped by
-    /// depends on the side of the square alone: F(4x4, 3x3) and F(2x2, 5x5) share it.
-    TileMap {
-        /// Elements of an image to factors: `B^T x B`, 6 x 6 to 6 x 6.
-        Image6 = "winograd_image6",
-        /// Products of factors to results: `A^T m A`, 6 x 6 to 4 x 4, F(4x4, 3x3).
-        Result6To4 = "winograd_result6to4",
-        /// Products of factors to results, 6 x 6 to 2 x 2, F(2x2, 5x5).
-        Result6To2 = "winograd_result6to2",
-        /// Elements of an image to factors, 4 x 4 to 4 x 4.
-        Image4 = "winograd_image4",
-        /// Products of factors to results, 4 x 4 to 2 x 2, F(2x2, 3x3).
-        Result4To2 = "winograd_result4to2",
-        /// Taps of a kernel to factors: `G w G^T`, 3 x 3 to 6 x 6. In f64, rounded once.
-        Weights3To6 = "winograd_weights3to6",
-        /// Taps of a kernel to factors, 5 x 5 to 6 x 6. In f64, rounded once.
-        Weights5To6 = "winograd_weights5to6",
-        /// Taps of a kernel to factors, 3 x 3 to 4 x 4. In f64, rounded once.
-        Weights3To4 = "winograd_weights3to4",
-    }
-}
-
-impl TileMap {
-    /// The matrix that is applied to columns and to rows, row by row.
-    pub const fn matrix(self) -> &'static [&'static [f64]] {
-        match self {
-            TileMap::Image6 => &[
-                &[4.0, 0.0, -5.0, 0.0, 1.0, 0.0],
-                &[0.0, -4.0, -4.0, 1.0, 1.0, 0.0],
-                &[0.0, 4.0, -4.0, -1.0, 1.0, 0.0],
-                &[0.0, -2.0, -1.0, 2.0, 1.0, 0.0],
-                &[0.0, 2.0, -1.0, -2.0, 1.0, 0.0],
-                &[0.0, 4.0, 0.0, -5.0, 0.0, 1.0],
-            ],
-            TileMap::Result6To4 => &[
-                &[1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
-                &[0.0, 1.0, -1.0, 2.0, -2.0, 0.0],
-                &[0.0, 1.0, 1.0, 4.0, 4.0, 0.0],
-                &[0.0, 1.0, -1.0, 8.0, -8.0, 1.0],
-            ],
-            TileMap::Result6To2 => {
-                &[&[1.0, 1.0, 1.0, 1.0, 1.0, 0.0], &[0.0, 1.0, -1.0, 2.0, -2.0, 1.0]]
-            }
-            TileMap::Image4 => &[
-                &[1.0, 0.0, -1.0, 0.0],
-                &[0.0, 1.0, 1.0, 0.0],
-                &[0.0, -1.0, 1.0, 0.0],
-                &[0.0, 1.0, 0.0, -1.0],
-            ],
-            TileMap::Result4To2 => &[&[1.0, 1.0, 1.0, 0.0], &[0.0, 1.0, -1.0, -1.0]],
-            TileMap::Weights3To6 => &[
-                &[1.0 / 4.0, 0.0, 0.0],
-                &[-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-                &[-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-                &[1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-                &[1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-                &[0.0, 0.0, 1.0],
-            ],
-            TileMap::Weights5To6 => &[
-                &[1.0 / 4.0, 0.0, 0.0, 0.0, 0.0],
-                &[-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-                &[-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-                &[1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0, 1.0 / 3.0, 2.0 / 3.0],
-                &[1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0, -1.0 / 3.0, 2.0 / 3.0],
-                &[0.0, 0.0, 0.0, 0.0, 1.0],
-            ],
-            TileMap::Weights3To4 => {
-                &[&[1.0, 0.0, 0.0], &[0.5, 0.5, 0.5], &[0.5, -0.5, 0.5], &[0.0, 0.0, 1.0]]
-            }
-        }
-    }
-
-    /// The sides of the square it reads and of the one it writes.
-    pub const fn sides(self) -> [usize; 2] {
-        let matrix = self.matrix();
-        [matrix[0].len(), matrix.len()]
-    }
-
-    /// Additions and multiplications for each channel.
-    pub const fn operations(self) -> usize {
-        match self {
-            TileMap::Image6 => 18 * 12,
-            TileMap::Result6To4 => 13 * 10,
-            TileMap::Result6To2 => 9 * 8,
-            TileMap::Image4 => 4 * 8,
-            TileMap::Result4To2 => 4 * 6,
-            TileMap::Weights3To6 => 11 * 9,
-            TileMap::Weights5To6 => 19 * 11,
-            TileMap::Weights3To4 => 5 * 7,
-        }
     }
 }
 
@@ -668,7 +598,17 @@ impl Kernel {
 
     /// Whether its iterations may be handed out to threads.
     pub fn is_parallel(&self) -> bool {
-        matches!(&self.body[..], [Stmt::For(f)] if f.kind == LoopKind::Parallel)
+        parallel(&self.body).is_some()
+    }
+
+    /// Its outermost parallel loop.
+    pub fn parallel(&self) -> Option<&For> {
+        parallel(&self.body)
+    }
+
+    /// Iterations that may be handed out to threads; 1 if it has no parallel loop.
+    pub fn iterations(&self) -> usize {
+        self.parallel().map_or(1, For::iterations)
     }
 }
 

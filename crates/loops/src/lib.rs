@@ -14,6 +14,7 @@ pub mod ir;
 mod key;
 mod location;
 pub mod text;
+mod tile_map;
 mod verify;
 
 pub use access::{Access, accesses, sources, visit};
@@ -25,4 +26,5 @@ pub use ir::*;
 pub use key::alike;
 pub use location::{Location, MAX_LOCATIONS, merge};
 pub use text::{ParseError, parse};
+pub use tile_map::TileMap;
 pub use verify::{ALIGNMENT, MAX_DEPTH, MAX_NAMES, MAX_PAIRS, VerifyError, verify, verify_kernel};

@@ -83,6 +83,11 @@ fn parallel_loops_stand_alone_and_outermost() {
     accept("parallel i0 in 0..2 { }");
     reject("parallel i0 in 0..2 { } %0 = f32 1.0", "only statement of its kernel");
     reject("for i0 in 0..2 { parallel i1 in 0..2 { } }", "only statement of its kernel");
+    accept("parallel i0 in 0..2 { parallel i1 in 0..2 { parallel i2 in 0..3 { } } }");
+    reject("parallel i0 in 0..2 { %0 = f32 1.0 parallel i1 in 0..2 { } }", "only statement");
+    reject("parallel i0 in 0..2 { parallel i1 in 0..2 { } parallel i2 in 0..2 { } }", "only");
+    reject("parallel i0 in 0..2 { for i1 in 0..2 { parallel i2 in 0..2 { } } }", "only statement");
+    reject("parallel i0 in 0..4 step 2 { parallel i1 in i0..min(i0+2, 4) { } }", "starts at 0");
 }
 
 #[test]
@@ -263,6 +268,10 @@ fn iterations_of_a_parallel_loop_write_apart() {
     accept(&zero("store a5[2*i0] = %0 %1 = load a5[2*i0 + 1]"));
     accept(&zero("store a5[8*i0] = %0 %1 = load a5[64]"));
     accept("parallel i0 in 0..1 { %0 = f32 0.0 store a1[0] = %0 }");
+    let nest = |rest: &str| format!("parallel i0 in 0..4 {{ parallel i1 in 0..3 {{ {rest} }} }}");
+    accept(&nest("%0 = f32 0.0 store a1[3*i0 + i1] = %0"));
+    reject(&nest("%0 = f32 0.0 store a1[2*i0 + i1] = %0"), "iterations of i0 may meet in a1");
+    reject(&nest("%0 = f32 0.0 store a1[i0] = %0"), "iterations of i1 may meet in a1");
     // Scratch is each thread's own.
     accept(&zero("store l0[0] = %0"));
     // Chunks: their own part of the range, also as the inner axis of something larger.

@@ -45,6 +45,9 @@ fn gcd(a: i64, b: i64) -> i64 {
 impl Emitter<'_, '_> {
     /// A loop in a kernel.
     pub(super) fn for_loop(&mut self, f: &For) {
+        if f.kind == LoopKind::Parallel {
+            return self.parallel_loop(f);
+        }
         let Some(bounds) = self.bounds(f) else { return };
         if f.kind == LoopKind::Vector && bounds.length.is_none_or(|n| n >= LANES as i64) {
             return self.vector_loop(f, bounds);
@@ -62,14 +65,38 @@ impl Emitter<'_, '_> {
         self.turns(f, span, bounds);
     }
 
-    /// The parallel loop, of which iterations `lo..hi` run.
-    pub(super) fn parallel_loop(&mut self, f: &For, lo: Value, hi: Value) {
+    /// A parallel loop, of whose iterations a share runs.
+    fn parallel_loop(&mut self, f: &For) {
         let Some(bounds) = self.bounds(f) else { return };
+        let (mut first, mut end) = self.share;
+        if let Some(inner) = f.parallel() {
+            // The turns that hold them.
+            let turn = inner.iterations() as i64;
+            if turn == 0 {
+                return;
+            }
+            first = self.b.ins().sdiv_imm_s(first, turn);
+            end = self.b.ins().iadd_imm_s(end, turn - 1);
+            end = self.b.ins().sdiv_imm_s(end, turn);
+        }
         let step = f.step as i64;
-        let (start, stop) = (self.b.ins().imul_imm_s(lo, step), self.b.ins().imul_imm_s(hi, step));
-        let (start, stop) = (Iter::Value(start), Iter::Value(stop));
+        let start = Iter::Value(self.b.ins().imul_imm_s(first, step));
+        let stop = Iter::Value(self.b.ins().imul_imm_s(end, step));
         let span = Span { start, stop, step, turns: None, maybe_empty: true };
         self.turns(f, span, bounds);
+    }
+
+    /// The part of the share that belongs to one turn of a parallel loop, counted from its start, for
+    /// the parallel loop in it.
+    fn share_of_turn(&mut self, f: &For, value: Iter, inner: &For) -> (Value, Value) {
+        let (lo, hi) = self.share;
+        let turn = inner.iterations() as i64;
+        let value = self.value(value);
+        let number = self.b.ins().sdiv_imm_s(value, f.step as i64);
+        let before = self.b.ins().imul_imm_s(number, turn);
+        let (zero, turn) = (self.b.ins().iconst(I64, 0), self.b.ins().iconst(I64, turn));
+        let (lo, hi) = (self.b.ins().isub(lo, before), self.b.ins().isub(hi, before));
+        (self.b.ins().smax(lo, zero), self.b.ins().smin(hi, turn))
     }
 
     /// `None` if the loop has no turn.
@@ -175,10 +202,15 @@ impl Emitter<'_, '_> {
         let multiple = gcd(bounds.multiple, f.step as i64);
         let depth = self.vars.len();
         self.vars.insert(f.var, Loop { depth, value, last: bounds.last, multiple });
+        let share = self.share;
+        if let Some(inner) = f.parallel() {
+            self.share = self.share_of_turn(f, value, inner);
+        }
         let mark = self.addresses.mark();
         self.prepare(f.var, &f.body);
         self.statements(&f.body);
         self.addresses.forget(mark);
+        self.share = share;
         self.vars.remove(&f.var);
     }
 

@@ -1,7 +1,7 @@
 //! Kernels to Cranelift's intermediate form.
 //!
 //! Every kernel becomes a function of its arguments' base addresses, the running thread's scratch
-//! memory, and the iterations of its parallel loop to run. Cranelift neither unrolls loops nor
+//! memory, and the iterations of its parallel loops to run. Cranelift neither unrolls loops nor
 //! moves code when asked for no optimisation, so that is done here: invariants are computed ahead
 //! of loops, addresses are shared, vector loops work on several vectors at a time.
 
@@ -21,7 +21,7 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use cranelift_module::{DataId, FuncId};
-use kiln_loops::{Affine, Fold, Inst, Kernel, LoopKind, Math, Mem, Reg, Scalar, Stmt, Var};
+use kiln_loops::{Affine, Fold, Inst, Kernel, Math, Mem, Reg, Scalar, Stmt, Var};
 use kiln_tensor::DType;
 
 use address::Addresses;
@@ -168,6 +168,8 @@ pub(super) struct Emitter<'f, 'k> {
     args: Vec<Value>,
     locals: Vec<Value>,
     contract_scratch: Value,
+    /// The iterations to run of the parallel loop that comes next.
+    share: (Value, Value),
     vars: HashMap<Var, Loop>,
     regs: HashMap<Reg, Slot>,
     constants: HashMap<Reg, Scalar>,
@@ -216,6 +218,7 @@ pub(crate) fn emit(
         args,
         locals,
         contract_scratch,
+        share: (lo, hi),
         vars: HashMap::new(),
         regs: HashMap::new(),
         constants: HashMap::new(),
@@ -224,10 +227,7 @@ pub(crate) fn emit(
         vector: None,
         functions: HashMap::new(),
     };
-    match &kernel.body[..] {
-        [Stmt::For(f)] if f.kind == LoopKind::Parallel => emitter.parallel_loop(f, lo, hi),
-        body => emitter.statements(body),
-    }
+    emitter.statements(&kernel.body);
     emitter.b.ins().return_(&[]);
     emitter.b.finalize(link.isa.frontend_config());
 }

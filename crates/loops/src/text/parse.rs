@@ -4,6 +4,7 @@ use kiln_tensor::{DType, Data, Shape, Tensor};
 
 use super::cursor::{Parser, Result, clip};
 use super::lex::Token;
+use crate::TileMap;
 use crate::ir::*;
 use crate::location::Location;
 use crate::verify::MAX_DEPTH;

@@ -220,9 +220,16 @@ impl<'p> Verifier<'p> {
             None => None,
             Some(start) => Some(self.var(start)?),
         };
+        let around =
+            |l: &Open<'_>| l.header.kind == LoopKind::Parallel && l.header.parallel().is_some();
         match kind {
-            LoopKind::Parallel if !self.loops.is_empty() || !self.only => {
-                return here("a parallel loop is the only statement of its kernel");
+            LoopKind::Parallel if !self.only || !self.loops.iter().all(around) => {
+                return here(
+                    "a parallel loop is the only statement of its kernel or of a parallel loop",
+                );
+            }
+            LoopKind::Parallel if start.is_some() => {
+                return here("a parallel loop starts at 0");
             }
             LoopKind::Vector if self.vector().is_some() => {
                 return here("a vector loop stands in a vector loop");

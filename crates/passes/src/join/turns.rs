@@ -51,10 +51,13 @@ pub(super) fn join(program: &Program, before: &Kernel, next: &Kernel) -> Option<
     (statements <= MAX_STATEMENTS && verify_kernel(program, &kernel).is_ok()).then_some(kernel)
 }
 
-/// The kernel's loop, if it is all there is and counts from 0 by ones.
+/// The kernel's loop, if it is all there is and counts from 0 by ones; one of those whose turns are
+/// shared out together would lose the others' turns.
 fn outermost(kernel: &Kernel) -> Option<&For> {
     let [Stmt::For(outer)] = &kernel.body[..] else { return None };
-    (outer.kind != LoopKind::Vector && walk::is_whole(outer) && outer.end > 1).then_some(outer)
+    let alone = outer.parallel().is_none();
+    (alone && outer.kind != LoopKind::Vector && walk::is_whole(outer) && outer.end > 1)
+        .then_some(outer)
 }
 
 /// The loop in so many turns, each of which runs an equal part of it.

@@ -23,8 +23,9 @@ const TILE: f64 = 30.0;
 const CHUNK: f64 = 2000.0;
 /// Elements of the packed operand that stay in the second-level cache from one chunk to the next.
 pub(super) const STAYS: usize = 256 * 1024;
-/// Threads that are to share the chunks evenly, each number as likely as the others.
-const THREADS: [usize; 4] = [1, 2, 4, 8];
+/// Threads that are to share the chunks evenly, each number as likely as the others. (One always
+/// does.)
+const THREADS: [usize; 3] = [2, 4, 8];
 
 /// A way to split a contraction.
 pub(super) struct Chunks {
@@ -32,7 +33,7 @@ pub(super) struct Chunks {
     pub extents: [usize; 3],
     /// Chunks of rows and of columns.
     pub counts: [usize; 2],
-    /// Turns of the loop whose turns threads share.
+    /// Chunks that threads share, of all products of a batch.
     pub parallel: usize,
     /// Elements of the first operand that a chunk of columns reads.
     pub first: usize,
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
 
     fn cycles(extents: [usize; 3], counts: [usize; 2]) -> f64 {
-        let parallel = counts.into_iter().max().unwrap_or(1);
+        let parallel = counts.into_iter().product();
         Chunks { extents, counts, parallel, first: extents[0] * counts[0] * extents[2] }.cycles()
     }
 

@@ -264,19 +264,23 @@ impl Form {
     /// What the estimate of a split needs to know.
     fn estimate(&self, cols: &[Blocks], rows: &[Blocks]) -> Chunks {
         let (m, n, k) = (volume(&self.rows), volume(&self.cols), volume(&self.depth));
+        let counts = [count(rows), count(cols)];
+        Chunks {
+            extents: [m / counts[0], n / counts[1], k],
+            counts,
+            parallel: volume(&self.batch) * counts[0] * counts[1],
+            first: self.first_elements(),
+        }
+    }
+
+    /// Elements of the first operand that a product reads.
+    fn first_elements(&self) -> usize {
         let reach = |axes: &[Axis]| -> usize {
             let steps = |a: &Axis| a.operand[self.first].unsigned_abs() as usize;
             axes.iter().map(|a| (a.extent - 1).saturating_mul(steps(a))).sum()
         };
-        let counts = [count(rows), count(cols)];
-        let turns = rows.iter().chain(cols).map(|b| b.count);
-        let turns = turns.chain(self.batch.iter().map(|a| a.extent));
-        Chunks {
-            extents: [m / counts[0], n / counts[1], k],
-            counts,
-            parallel: turns.max().unwrap_or(1),
-            first: (reach(&self.rows) + reach(&self.depth) + 1).min(m * k),
-        }
+        let span = reach(&self.rows) + reach(&self.depth) + 1;
+        span.min(volume(&self.rows) * volume(&self.depth))
     }
 }
 
@@ -420,21 +424,25 @@ impl Lowering<'_> {
         let col_axes = blocks.len()..blocks.len() + col_blocks.len();
         let batch_axes = 0..blocks.len();
         blocks.extend(col_blocks);
+        let row_axes = col_axes.end..col_axes.end + row_blocks.len();
         blocks.extend(row_blocks);
 
         let mut emit = Emit::new(graph, &self.buffers, &self.storage);
-        // The loop with the most turns is the parallel one, unless that is given.
-        let mut order: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].count > 1).collect();
-        let most = |&i: &usize| match turns {
-            Some(_) => (i, std::cmp::Reverse(i)),
-            None => (blocks[i].count, std::cmp::Reverse(i)),
+        // A thread runs turns that follow each other: around those of a product, the loop over the
+        // blocks of the larger operand, of which it then reads only a part. Turns that are given go
+        // through all products, one after the other.
+        let rows_first = form.first_elements() >= volume(&form.cols) * volume(&form.depth);
+        let order: Vec<usize> = match (turns, rows_first) {
+            (Some(_), _) => row_axes.chain(batch_axes.clone()).chain(col_axes.clone()).collect(),
+            (None, true) => batch_axes.clone().chain(row_axes).chain(col_axes.clone()).collect(),
+            (None, false) => batch_axes.clone().chain(col_axes.clone()).chain(row_axes).collect(),
         };
-        if let Some(most) = order.iter().copied().max_by_key(most) {
-            order.retain(|&i| i != most);
-            order.insert(0, most);
-        }
+        let order: Vec<usize> = order.into_iter().filter(|&i| blocks[i].count > 1).collect();
         for (depth, &i) in order.iter().enumerate() {
-            let kind = if depth == 0 { LoopKind::Parallel } else { LoopKind::Serial };
+            let kind = match turns {
+                Some(_) if depth > 0 => LoopKind::Serial,
+                _ => LoopKind::Parallel,
+            };
             let count = blocks[i].count;
             blocks[i].var = Some(emit.loops.open_loop(None, count, count, 1, kind));
         }
@@ -570,8 +578,8 @@ impl Lowering<'_> {
         let mut emit = Emit::new(graph, &self.buffers, &self.storage);
         let mut opened = 0;
         for block in blocks.iter_mut().filter(|b| b.count > 1) {
-            let kind = if opened == 0 { LoopKind::Parallel } else { LoopKind::Serial };
-            block.var = Some(emit.loops.open_loop(None, block.count, block.count, 1, kind));
+            let count = block.count;
+            block.var = Some(emit.loops.open_loop(None, count, count, 1, LoopKind::Parallel));
             opened += 1;
         }
         let source = emit.mem(reads[second].0);
