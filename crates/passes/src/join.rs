@@ -71,12 +71,7 @@ fn join(before: &Kernel, next: &Kernel) -> Option<Kernel> {
         return None;
     }
     let (mut one, other) = (in_rows(one, rows)?, in_rows(other, rows)?);
-    let mut kernel = Kernel {
-        name: format!("{}_{}", before.name, next.name),
-        locations: locations(before, next),
-        locals: before.locals.iter().chain(&next.locals).cloned().collect(),
-        ..before.clone()
-    };
+    let mut kernel = with_both(before, next);
     let body = beside(&mut kernel, &one, other, next, before.locals.len());
     one.body = match one.body.last() {
         Some(Stmt::For(_)) => in_one_loop(one.body, body),
@@ -95,6 +90,16 @@ fn join(before: &Kernel, next: &Kernel) -> Option<Kernel> {
     }
     kernel.body = vec![Stmt::For(one)];
     Some(kernel)
+}
+
+/// The one kernel, with the name, the places and the scratch memory of both.
+fn with_both(before: &Kernel, next: &Kernel) -> Kernel {
+    Kernel {
+        name: format!("{}_{}", before.name, next.name),
+        locations: locations(before, next),
+        locals: before.locals.iter().chain(&next.locals).cloned().collect(),
+        ..before.clone()
+    }
 }
 
 /// The places of both, each once.

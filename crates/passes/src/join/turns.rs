@@ -10,7 +10,7 @@ use kiln_loops::{
     verify_kernel,
 };
 
-use super::{MAX_STATEMENTS, beside, locations};
+use super::{MAX_STATEMENTS, beside, with_both};
 use crate::parallel::are_enough;
 use crate::walk::{self, Touched};
 
@@ -36,12 +36,7 @@ pub(super) fn join(program: &Program, before: &Kernel, next: &Kernel) -> Option<
         return None;
     }
     let (mut one, other) = (cut(one, turns)?, cut(other, turns)?);
-    let mut kernel = Kernel {
-        name: format!("{}_{}", before.name, next.name),
-        locations: locations(before, next),
-        locals: before.locals.iter().chain(&next.locals).cloned().collect(),
-        ..before.clone()
-    };
+    let mut kernel = with_both(before, next);
     let body = beside(&mut kernel, &one, other, next, before.locals.len());
     one.body.extend(body);
     one.kind = LoopKind::Parallel;
