@@ -377,6 +377,47 @@ fn large_results_pass_the_caches_if_every_vector_is_a_line() {
     }
 }
 
+#[test]
+fn rows_that_are_read_again_are_asked_for_ahead() {
+    const N: usize = 200;
+    // From row to row, and where the loops begin in it.
+    for (by, begins, asked) in [
+        (1000, [0, 0, 0], [false, true, false]),
+        (1000, [0, 1, 0], [false, false, true]),
+        (1000, [0, 1, 2], [false, false, false]),
+        (0, [0, 0, 0], [false, false, false]),
+        (1 << 16, [0, 0, 0], [false, false, false]),
+    ] {
+        let mut case = Case::default();
+        let x = case.input("x", Data::F32(floats(3 * by + N + 2)));
+        let outputs = ["first", "second", "third"].map(|y| case.output(y, DType::F32, 3 * N));
+        let mut b = Builder::new();
+        let x = b.arg(x, DType::F32);
+        let row = b.open(3);
+        for (n, output) in outputs.into_iter().enumerate() {
+            let y = b.arg(output, DType::F32);
+            let i = b.open_loop(None, N, N, 1, LoopKind::Vector);
+            let at = Index::var(row).times(by as i64).plus(&Index::var(i));
+            let value = b.load(x, at.offset(begins[n]));
+            // Different bodies, which share no function.
+            let scale = b.f32(n as f32 + 2.0);
+            let value = b.binary(Binary::Mul, value, scale);
+            b.store(y, Index::var(row).times(N as i64).plus(&Index::var(i)), value);
+            b.close();
+        }
+        b.close();
+        case.kernel(b.finish("rows"));
+        assert!(check(&case, 0.0));
+        let options = Options::detect().unwrap();
+        let text = Executable::compile(&case.program, &options).unwrap().clif(0).unwrap();
+        let functions = text.split("assembled").skip(1);
+        let found: Vec<bool> = functions.map(|f| f.contains("prefetcht0")).collect();
+        if options.isa.name() == "avx512" {
+            assert_eq!(found, asked, "{by}, {begins:?}");
+        }
+    }
+}
+
 /// Long enough for whole turns of several vectors and a rest.
 const FUNCTION_LENGTHS: [usize; 8] = [4, 15, 16, 17, 63, 130, 499, 500];
 

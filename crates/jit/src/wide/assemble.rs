@@ -506,6 +506,10 @@ impl<'b> Writer<'b> {
                 };
                 self.code.vector(op, x, Zmm(0), at, lanes);
             }
+            Step::Prefetch(access) => {
+                let at = self.place(access, part);
+                self.code.prefetch(at);
+            }
             Step::Turns(v) => {
                 let lanes = self.operand(schedule, Operand::Lanes, part, 0);
                 let to = Zmm(register(v));

@@ -59,6 +59,8 @@ pub(super) enum Step {
     /// Truth values as 0 and 1.
     Load(Value, Access),
     Store(Access, Operand),
+    /// Asks for the line of the access, which may lie anywhere.
+    Prefetch(Access),
     /// The turns of the loop, from 0 on.
     Turns(Value),
     Copy(Value, Operand),
@@ -135,7 +137,9 @@ impl Step {
             | Step::These(v, _)
             | Step::Turns(v)
             | Step::Select(v, ..) => Some(v),
-            Step::Store(..) | Step::Sum(..) | Step::Repeat(_) | Step::End => None,
+            Step::Store(..) | Step::Prefetch(_) | Step::Sum(..) | Step::Repeat(_) | Step::End => {
+                None
+            }
         }
     }
 
@@ -164,7 +168,9 @@ impl Step {
             Step::Logic(_, _, [x, y]) => [Some(Operand::Value(x)), Some(Operand::Value(y)), None],
             Step::Select(_, mask, [x, y]) => [Some(x), Some(y), Some(Operand::Value(mask))],
             Step::Turns(_) => [Some(Operand::Lanes), None, None],
-            Step::Load(..) | Step::These(..) | Step::Repeat(_) | Step::End => [None; 3],
+            Step::Load(..) | Step::Prefetch(_) | Step::These(..) | Step::Repeat(_) | Step::End => {
+                [None; 3]
+            }
         }
     }
 }

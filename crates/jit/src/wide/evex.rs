@@ -437,6 +437,14 @@ impl Assembler {
         self.quad(0x8b, to, at.into());
     }
 
+    /// Asks for a line of memory; what cannot be read is no fault.
+    pub fn prefetch(&mut self, at: At) {
+        self.line(|| format!("prefetcht0 {}", Rm::At(at)));
+        let x = at.index.map_or(0, |i| i.0.high());
+        self.bytes.extend([0x40 | x << 1 | at.base.high(), 0x0f, 0x18]);
+        self.modrm(1, Rm::At(at), 1);
+    }
+
     pub fn add(&mut self, to: Gpr, y: Gpr) {
         self.line(|| format!("add {to}, {y}"));
         self.quad(0x01, y, Rm::Gpr(to));

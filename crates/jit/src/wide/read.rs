@@ -34,6 +34,15 @@ pub(super) struct Known {
 pub(super) struct Nest<'k> {
     pub f: &'k For,
     pub vars: HashMap<Var, Known>,
+    /// What to ask for ahead of the next turn of the loop around.
+    pub next: Vec<Next<'k>>,
+}
+
+/// A load of a vector loop that the next turn of the loop around does `by` elements further on.
+pub(super) struct Next<'k> {
+    pub mem: Mem,
+    pub index: &'k Affine,
+    pub by: i64,
 }
 
 impl Nest<'_> {
@@ -122,6 +131,7 @@ struct Reader<'k> {
     fixed: HashSet<Reg>,
     /// Memory that is written past the caches.
     passes: Vec<Mem>,
+    next: &'k [Next<'k>],
     values: HashMap<Reg, Value>,
     vars: HashMap<Var, Place>,
     /// Turns of the loops inside that stay.
@@ -159,6 +169,7 @@ pub(super) fn read(
         var: f.var,
         fixed: fixed.into_iter().map(|(reg, _)| reg).collect(),
         passes,
+        next: &nest.next,
         values: HashMap::new(),
         vars: HashMap::new(),
         turns: Vec::new(),
@@ -299,6 +310,7 @@ impl Reader<'_> {
         let step = match inst {
             Inst::Load(mem, index) => {
                 let access = self.access(*mem, index)?;
+                self.prefetch(*mem, &index.affine, access);
                 match self.body.streams[access.stream] {
                     Stream { size: 4, .. } => Step::Load(value, access),
                     Stream { follows: false, .. } => return None,
@@ -521,6 +533,16 @@ impl Reader<'_> {
         // The vectors of a turn lie a little further on.
         let offset = i32::try_from(offset).ok().filter(|o| o.abs() < i32::MAX / 2)?;
         Some(Access { stream: position, offset })
+    }
+
+    /// Asks for what the next turn of the loop around will load.
+    fn prefetch(&mut self, mem: Mem, index: &Affine, Access { stream, offset }: Access) {
+        let Stream { size, follows, .. } = self.body.streams[stream];
+        let next = self.next.iter().find(|n| follows && n.mem == mem && n.index == index);
+        let ahead = next.and_then(|n| i32::try_from(n.by * i64::from(size)).ok());
+        if let Some(offset) = ahead.and_then(|ahead| offset.checked_add(ahead)) {
+            self.body.steps.push(Step::Prefetch(Access { stream, offset }));
+        }
     }
 
     /// A loop inside: written out if that is short.
