@@ -180,6 +180,10 @@ fn check_form(tables: &Tables, accumulate: bool, channelwise: bool, seed: u64) {
         if product.rows() > 4 || channelwise {
             assert_eq!(bits(&c), bits(&again), "{isa:?} {shape:?}: packing changes bits");
         }
+        let mut far = before.clone();
+        let mut scratch = scratch_for_packed(&product);
+        product.far().run_packed(&a, &packed, &mut far, &mut scratch);
+        assert_eq!(bits(&far), bits(&again), "{isa:?} {shape:?}: prefetching changes bits");
         outcomes.push((isa, c));
     }
     // All instruction sets that fuse multiply and add agree; the generic one rounds twice.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::types::I64;
-use kiln_kernels::{Contraction, ContractionError, Isa, Tables};
-use kiln_loops::{Block, Contract, Dim, Kernel, Pack, Scalar, Stmt, Transform};
+use kiln_kernels::{CacheSizes, Contraction, ContractionError, Isa, Tables};
+use kiln_loops::{Block, Contract, Dim, Kernel, Mem, Pack, Scalar, Stmt, Transform};
 use rayon::prelude::*;
 
 use super::{Emitter, ScratchLayout};
@@ -39,10 +39,11 @@ struct Shape {
     relu: bool,
     cap: Option<Scalar>,
     channelwise: bool,
+    far: bool,
 }
 
 impl Shape {
-    fn of_contract(c: &Contract) -> Shape {
+    fn of_contract(kernel: &Kernel, c: &Contract) -> Shape {
         Shape {
             rows: c.rows.clone(),
             cols: c.cols.clone(),
@@ -52,6 +53,7 @@ impl Shape {
             relu: c.epilogue.relu,
             cap: c.epilogue.cap,
             channelwise: c.channelwise,
+            far: bytes_read(kernel, c) > CacheSizes::detect().l2 as i128,
         }
     }
 
@@ -66,8 +68,20 @@ impl Shape {
             relu: false,
             cap: None,
             channelwise: false,
+            far: false,
         }
     }
+}
+
+/// Bytes between the first and the last element of a contraction's first operand that the kernel's turns
+/// read; 0 of a thread's own memory.
+fn bytes_read(kernel: &Kernel, c: &Contract) -> i128 {
+    let (Mem::Arg(_), index) = &c.a else { return 0 };
+    let reach = |extent: usize, stride: i64| (extent as i128 - 1) * i128::from(stride.abs());
+    let turns = std::iter::successors(kernel.parallel(), |l| l.parallel());
+    let turns: i128 = turns.map(|l| reach(l.extent, index.coefficient(l.var))).sum();
+    let dims: i128 = c.rows.iter().chain(&c.depth).map(|d| reach(d.extent, d.input)).sum();
+    (turns + dims + 1) * size_of::<f32>() as i128
 }
 
 /// A descriptor, at a fixed address.
@@ -95,7 +109,7 @@ impl Descriptors {
         let mut shapes = Vec::new();
         let mut positions = HashMap::new();
         for (number, kernel) in kernels.enumerate() {
-            each_shape(&kernel.body, &mut |shape| {
+            each_shape(kernel, &kernel.body, &mut |shape| {
                 positions.entry(shape).or_insert_with_key(|shape| {
                     shapes.push((number, shape.clone()));
                     shapes.len() - 1
@@ -114,12 +128,12 @@ impl Descriptors {
     }
 
     /// Bytes of scratch that the contractions among the statements need.
-    pub fn scratch_bytes(&self, body: &[Stmt]) -> usize {
+    fn scratch_bytes(&self, kernel: &Kernel, body: &[Stmt]) -> usize {
         body.iter()
             .map(|stmt| match stmt {
-                Stmt::For(inner) => self.scratch_bytes(&inner.body),
+                Stmt::For(inner) => self.scratch_bytes(kernel, &inner.body),
                 Stmt::Contract(c) => {
-                    let contraction = &self.find(&Shape::of_contract(c)).1.contraction;
+                    let contraction = &self.find(&Shape::of_contract(kernel, c)).1.contraction;
                     match c.packed {
                         true => contraction.packed_scratch_bytes(),
                         false => contraction.scratch_bytes(),
@@ -143,16 +157,16 @@ pub(crate) fn scratch_layout(kernel: &Kernel, descriptors: &Descriptors) -> Opti
         end = end.checked_add(bytes.checked_next_multiple_of(64)?)?;
     }
     layout.contract = end;
-    let scratch = descriptors.scratch_bytes(&kernel.body).checked_next_multiple_of(64)?;
+    let scratch = descriptors.scratch_bytes(kernel, &kernel.body).checked_next_multiple_of(64)?;
     layout.bytes = end.checked_add(scratch)?;
     Some(layout)
 }
 
-fn each_shape(body: &[Stmt], f: &mut impl FnMut(Shape)) {
+fn each_shape(kernel: &Kernel, body: &[Stmt], f: &mut impl FnMut(Shape)) {
     for stmt in body {
         match stmt {
-            Stmt::For(inner) => each_shape(&inner.body, f),
-            Stmt::Contract(c) => f(Shape::of_contract(c)),
+            Stmt::For(inner) => each_shape(kernel, &inner.body, f),
+            Stmt::Contract(c) => f(Shape::of_contract(kernel, c)),
             Stmt::Pack(p) => f(Shape::of_pack(p)),
             _ => {}
         }
@@ -178,6 +192,9 @@ fn descriptor(shape: &Shape, isa: Isa) -> Result<Descriptor, TableError> {
     let mut contraction = Contraction::new(isa, tables, shape.accumulate)?;
     if shape.channelwise {
         contraction = contraction.channelwise();
+    }
+    if shape.far {
+        contraction = contraction.far();
     }
     let cap = match shape.cap {
         Some(Scalar::F32(cap)) => Some(cap),
@@ -218,7 +235,7 @@ fn offsets(dims: &[Dim], stride: impl Fn(&Dim) -> i64) -> Result<(Vec<u32>, i64)
 
 impl Emitter<'_, '_> {
     pub(super) fn contract(&mut self, c: &Contract) {
-        let (position, descriptor) = self.descriptors.find(&Shape::of_contract(c));
+        let (position, descriptor) = self.descriptors.find(&Shape::of_contract(self.kernel, c));
         let [a_base, b_base, c_base, r_base] = descriptor.base;
         let a = self.pointer(c.a.0, &c.a.1, a_base);
         let b = self.pointer(c.b.0, &c.b.1, if c.packed { 0 } else { b_base });

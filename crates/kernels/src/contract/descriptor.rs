@@ -99,6 +99,8 @@ pub struct Contraction {
     pub(super) quads: bool,
     pub(super) a_follows: bool,
     pub(super) c_follows: bool,
+    /// Whether `A` comes from beyond the second-level cache.
+    pub(super) far: bool,
     /// How a product of few rows reads an unpacked `B`, if there is a good way.
     pub(super) narrow: Option<NarrowForm>,
 }
@@ -223,6 +225,7 @@ impl Contraction {
             quads,
             a_follows: follow(&tables.a_depth),
             c_follows: follow(&tables.c_col),
+            far: false,
             narrow,
             tables,
         };
@@ -245,10 +248,12 @@ impl Contraction {
         heights.min().unwrap_or(1)
     }
 
-    /// The kernel of a tile in a panel of these kernels.
-    pub(super) fn kernel(&self, panel: &PanelKernels, tile: &RowTile) -> TileFn {
+    /// The kernel of a tile in a panel of these kernels; `ahead` if it is to ask for the next tile's
+    /// rows.
+    pub(super) fn kernel(&self, panel: &PanelKernels, tile: &RowTile, ahead: bool) -> TileFn {
         let rows = tile.rows.len();
         match self.access {
+            Access::InPlace if ahead => panel.far[rows - 1],
             Access::InPlace => panel.in_place[rows - 1],
             Access::Packed => panel.packed[rows - 1],
             Access::Channelwise => panel.channelwise[rows - 1],
@@ -275,6 +280,14 @@ impl Contraction {
         }
         let height = self.height();
         self.tiled(Access::Channelwise, height)
+    }
+
+    /// The same, but `A` comes from beyond the second-level cache: each tile asks for the next one's
+    /// rows. No sum changes.
+    #[must_use]
+    pub fn far(mut self) -> Contraction {
+        self.far = true;
+        self
     }
 
     /// The same, and then: a bias for each column is added, if one is given to the call; an array

@@ -29,6 +29,8 @@ pub(super) struct PanelKernels {
     pub width: usize,
     /// `A` read in place, by rows - 1.
     pub in_place: &'static [TileFn],
+    /// `A` read in place from far away, by rows - 1.
+    pub far: &'static [TileFn],
     /// `A` packed, by rows - 1.
     pub packed: &'static [TileFn],
     /// `A` read in place by vectors, a column each, by rows - 1.
@@ -122,6 +124,7 @@ macro_rules! kernel_set {
         &[$(PanelKernels {
             width: <$s as Simd>::LANES * $v,
             in_place: kernel_set!(@tiles $rows $s, $v, { tile::IN_PLACE }),
+            far: kernel_set!(@tiles $rows $s, $v, { tile::FAR }),
             packed: kernel_set!(@tiles $rows $s, $v, { tile::PACKED }),
             channelwise: kernel_set!(@tiles $rows $s, $v, { tile::CHANNELWISE }),
         }),*]

@@ -1,6 +1,6 @@
 //! The loops around the register block, and the entry points.
 
-use super::descriptor::{Access, Contraction, NarrowForm};
+use super::descriptor::{Access, Contraction, NarrowForm, RowTile};
 use super::finish::Finish;
 use super::narrow::{AXPY_COLUMNS, DOT_BLOCK, FOLLOWED_BLOCK, Narrow};
 use super::quads::QUAD;
@@ -161,7 +161,7 @@ unsafe fn tiled(
                         }
                     }
                 }
-                for panel in &desc.panels[col_block.clone()] {
+                for (index, panel) in desc.panels[col_block.clone()].iter().enumerate() {
                     let kernels = &desc.kernels.panels[panel.kernel];
                     // A moves along the columns by one element each.
                     let channelwise = desc.access == Access::Channelwise;
@@ -176,13 +176,18 @@ unsafe fn tiled(
                             (false, true) => Layout::Columns,
                             (false, false) => Layout::Scattered,
                         };
+                        // The first panel's tiles are the first to read their rows.
+                        let next = desc.tiles.get(row_block.start + i + 1);
+                        let next = next.filter(|_| desc.far && index == 0);
+                        let row = |tile: &RowTile| t.a_row[tile.rows.start] as usize;
+                        let kernel = desc.kernel(kernels, tile, next.is_some());
                         // SAFETY: the tables name elements inside the operands, the panel lies
                         // at its place among the packed ones, and the kernels have a proof.
                         unsafe {
                             let at = |width: usize| a_scratch.add(i * width * depth).cast_const();
                             let finish =
                                 finish.map(|f| f.of(&tile.rows, &panel.cols, panel.contiguous));
-                            desc.kernel(kernels, tile)(&Tile {
+                            kernel(&Tile {
                                 a: packed_width.map_or(a, at),
                                 a_rows: t.a_row.as_ptr().add(tile.rows.start),
                                 a_depth: a_depth.as_ptr(),
@@ -193,6 +198,7 @@ unsafe fn tiled(
                                 ahead: panels
                                     .wrapping_add(here + depth * kernels.width + i * share),
                                 ahead_lines,
+                                next_rows: next.map_or(0, |n| row(n).wrapping_sub(row(tile))),
                                 c,
                                 c_rows: t.c_row.as_ptr().add(tile.rows.start),
                                 c_cols: t.c_col.as_ptr().add(panel.cols.start),

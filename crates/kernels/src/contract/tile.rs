@@ -27,6 +27,9 @@ pub(super) struct Tile<'a> {
     /// most, for four depths (tall: all of it).
     pub ahead: *const f32,
     pub ahead_lines: usize,
+    /// Far: elements from this tile's first row to that of the next, whose rows are prefetched as far
+    /// as they lie like this one's.
+    pub next_rows: usize,
     /// The operand's base.
     pub c: *mut f32,
     /// Offset of each row.
@@ -54,10 +57,12 @@ pub(super) enum Layout {
 }
 
 /// How a tile reads `A`: in place, an element of each row broadcast; packed, the same; in place, a
-/// vector of each row, as every column reads an element of its own.
+/// vector of each row, as every column reads an element of its own; in place and the first time, from
+/// beyond the second-level cache, as the next tile will.
 pub(super) const IN_PLACE: u8 = 0;
 pub(super) const PACKED: u8 = 1;
 pub(super) const CHANNELWISE: u8 = 2;
+pub(super) const FAR: u8 = 3;
 
 /// Rows of tall tiles: fewer are read at no cost worth mentioning by two tiles; the most are the width of
 /// their packed rows of `A`.
@@ -95,7 +100,7 @@ pub(super) unsafe fn tile<S: Quads, O: Octet, const R: usize, const V: usize, co
     // Columns of the last vector, and whether they fill it.
     let last = t.cols.saturating_sub((V - 1) * S::LANES);
     let whole = last == S::LANES;
-    let (mut sums, done) = if FORM == PACKED || FORM == IN_PLACE && t.quads {
+    let (mut sums, done) = if FORM == PACKED || FORM != CHANNELWISE && t.quads {
         // SAFETY: as our own contract; packed depths follow each other, or the tile says so.
         unsafe { s.quads::<R, V, FORM>(t, &rows) }
     } else {
