@@ -349,21 +349,24 @@ fn what_has_no_instruction_is_emitted_as_elsewhere() {
 }
 
 #[test]
-fn large_results_pass_the_caches_if_every_vector_is_a_line() {
+fn large_results_pass_the_caches_if_every_vector_is_a_line_and_large_operands_are_asked_for_ahead()
+{
     const N: usize = 8 << 20;
+    let input: Vec<f32> = (0..N).map(|i| i as f32).collect();
     for (offset, chunk, passes) in
         [(0, 1 << 18, true), (1, 1 << 18, false), (0, (1 << 18) + 4, false), (0, 4096, false)]
     {
         let mut case = Case::default();
+        let x = case.input("x", Data::F32(input.clone()));
         let out = case.output("out", DType::F32, N + offset as usize);
         let mut b = Builder::new();
-        let out = b.arg(out, DType::F32);
+        let (x, out) = (b.arg(x, DType::F32), b.arg(out, DType::F32));
         let first = b.constant(Scalar::F32(0.0));
         b.store(out, Index::constant(0), first);
         let start = b.open_loop(None, N, N, chunk, LoopKind::Serial);
         let i = b.open_loop(Some(start), chunk, N, 1, LoopKind::Vector);
-        let position = b.inst(Inst::Affine(Affine::var(i)));
-        let value = b.cast(DType::F32, position);
+        let value = b.load(x, Index::var(i));
+        let value = b.unary(Unary::Neg, value);
         b.store(out, Index::var(i).offset(offset), value);
         b.close();
         b.close();
@@ -374,6 +377,7 @@ fn large_results_pass_the_caches_if_every_vector_is_a_line() {
         let wide = Options::detect().unwrap().isa.name() == "avx512";
         assert_eq!(text.contains("vmovntps"), passes && wide, "{offset}, {chunk}");
         assert_eq!(text.contains("sfence"), passes && wide, "{offset}, {chunk}");
+        assert_eq!(text.contains("prefetcht0"), chunk > 4096 && wide, "{chunk}");
     }
 }
 

@@ -14,50 +14,8 @@ use kiln_tensor::DType;
 use super::body::{Access, Arguments, Body, Moves, Operand, Passed, Step, Stream, Value};
 use super::evex::{KOp, Op};
 use super::functions;
+use super::nest::Nest;
 use crate::emit::facts::{self, Changes};
-
-/// Bytes from which on results are written past the caches.
-const PAST_CACHES: i64 = 32 << 20;
-/// Elements of a run for which that pays.
-const LONG: usize = 16 << 10;
-
-/// What is known of a loop's variable.
-#[derive(Clone, Copy)]
-pub(super) struct Known {
-    /// What its values are multiples of; of a vector loop where it begins.
-    pub multiple: i64,
-    /// The values are below.
-    pub end: i64,
-}
-
-/// A vector loop, and the variables of it and of the loops around it.
-pub(super) struct Nest<'k> {
-    pub f: &'k For,
-    pub vars: HashMap<Var, Known>,
-    /// What to ask for ahead of the next turn of the loop around.
-    pub next: Vec<Next<'k>>,
-}
-
-/// A load of a vector loop that the next turn of the loop around does `by` elements further on.
-pub(super) struct Next<'k> {
-    pub mem: Mem,
-    pub index: &'k Affine,
-    pub by: i64,
-}
-
-impl Nest<'_> {
-    /// Whether memory of f32 that the loop writes at this index is worth to go past the caches: much
-    /// of it, in long runs that begin with a line.
-    fn passes(&self, index: &Affine) -> bool {
-        let aligned = |n: i64| n.checked_mul(4).is_some_and(|n| n % 64 == 0);
-        let terms = || index.terms.iter().map(|&(var, by)| (self.vars.get(&var), by));
-        let begins = terms().all(|(known, by)| known.is_some_and(|k| aligned(k.multiple * by)));
-        let reach = |(known, by): (Option<&Known>, i64)| known.map_or(0, |k| k.end * by.abs());
-        let elements: i64 = terms().map(reach).fold(0, i64::saturating_add);
-        let long = self.f.extent >= LONG && elements >= PAST_CACHES / 4;
-        long && begins && aligned(index.constant)
-    }
-}
 
 /// Statements that an inner loop may come to when it is written out.
 const WRITTEN_OUT: usize = 96;
@@ -131,7 +89,7 @@ struct Reader<'k> {
     fixed: HashSet<Reg>,
     /// Memory that is written past the caches.
     passes: Vec<Mem>,
-    next: &'k [Next<'k>],
+    nest: &'k Nest<'k>,
     values: HashMap<Reg, Value>,
     vars: HashMap<Var, Place>,
     /// Turns of the loops inside that stay.
@@ -169,7 +127,7 @@ pub(super) fn read(
         var: f.var,
         fixed: fixed.into_iter().map(|(reg, _)| reg).collect(),
         passes,
-        next: &nest.next,
+        nest,
         values: HashMap::new(),
         vars: HashMap::new(),
         turns: Vec::new(),
@@ -535,12 +493,16 @@ impl Reader<'_> {
         Some(Access { stream: position, offset })
     }
 
-    /// Asks for what the next turn of the loop around will load.
+    /// Asks for memory ahead of a load.
     fn prefetch(&mut self, mem: Mem, index: &Affine, Access { stream, offset }: Access) {
-        let Stream { size, follows, .. } = self.body.streams[stream];
-        let next = self.next.iter().find(|n| follows && n.mem == mem && n.index == index);
-        let ahead = next.and_then(|n| i32::try_from(n.by * i64::from(size)).ok());
-        if let Some(offset) = ahead.and_then(|ahead| offset.checked_add(ahead)) {
+        let Stream { size, follows, ref moves, .. } = self.body.streams[stream];
+        if size != 4 || !follows || !moves.is_empty() {
+            return;
+        }
+        let ahead = self.nest.ahead(mem, index).and_then(|n| i32::try_from(4 * n).ok());
+        let Some(offset) = ahead.and_then(|ahead| offset.checked_add(ahead)) else { return };
+        let line = |step: &Step| matches!(step, Step::Prefetch(a) if a.stream == stream && a.offset.abs_diff(offset) < 64);
+        if !self.body.steps.iter().any(line) {
             self.body.steps.push(Step::Prefetch(Access { stream, offset }));
         }
     }
