@@ -162,6 +162,7 @@ impl<'g> Emit<'g> {
     ) -> Reg {
         let dtype = self.graph[operand].ty.dtype;
         let order = self.reduction_order(operand, index, space);
+        let order: Vec<usize> = order.into_iter().map(|(axis, _)| axis).collect();
         let first = match reduction {
             Reduction::Fold(fold) => self.loops.constant(fold.identity(dtype)),
             Reduction::ArgMax => self.loops.constant(Fold::Max.identity(dtype)),
@@ -205,19 +206,23 @@ impl<'g> Emit<'g> {
         b.push(Stmt::Set(at, place));
     }
 
-    /// The reduced axes in the order in which the operand lies in memory, as far as that can be
-    /// seen through views; ArgMax does not care, and sums get long runs.
-    pub fn reduction_order(&self, operand: NodeId, index: &[Index], space: &Space) -> Vec<usize> {
+    /// The reduced axes in the order in which the operand lies in memory, each with how far apart its
+    /// elements are, as far as that can be seen through views (else 0); ArgMax does not care, and sums
+    /// get long runs.
+    pub fn reduction_order(
+        &self,
+        operand: NodeId,
+        index: &[Index],
+        space: &Space,
+    ) -> Vec<(usize, u64)> {
         let first = 1 << 30;
         let vars: Vec<Var> = (0..space.reduced.len()).map(|i| Var(first + i as u32)).collect();
         let point: Vec<Index> =
             index.iter().cloned().chain(vars.iter().map(|&v| Index::var(v))).collect();
-        let mut order: Vec<usize> = (0..vars.len()).collect();
-        if let Some(flat) = self.first_read(operand, &space.operands[0].index(&point)) {
-            order.sort_by_key(|&a| {
-                std::cmp::Reverse(flat.affine.coefficient(vars[a]).unsigned_abs())
-            });
-        }
+        let flat = self.first_read(operand, &space.operands[0].index(&point));
+        let apart = |v: &Var| flat.as_ref().map_or(0, |f| f.affine.coefficient(*v).unsigned_abs());
+        let mut order: Vec<(usize, u64)> = vars.iter().map(apart).enumerate().collect();
+        order.sort_by_key(|&(_, apart)| std::cmp::Reverse(apart));
         order
     }
 

@@ -18,8 +18,11 @@ use crate::views::has_buffer;
 /// Terms of all sums together from which a reduction is cut.
 const LONG: usize = 1 << 15;
 /// Results beyond which the threads share those out instead, as they do where each has fewer terms
-/// than there are results: rows of a softmax stay whole.
+/// than there are results.
 const FEW: usize = 1024;
+/// The same where terms lie side by side, so that threads do not share lines: rows stay whole, and
+/// what else goes through them can go with the reduction.
+const ROWS: usize = 64;
 /// Chunks it is cut into.
 const CHUNKS: usize = 16;
 
@@ -49,7 +52,8 @@ pub(super) fn anchor(graph: &Graph, roots: &[NodeId]) -> Option<(NodeId, Fold)> 
 }
 
 impl Lowering<'_> {
-    /// Emits both kernels of a long reduction; `false` if its axes cannot be cut evenly.
+    /// Emits both kernels of a long reduction; `false` if its axes cannot be cut evenly or should
+    /// not be cut.
     pub(super) fn long_reduction(
         &mut self,
         (anchor, fold): (NodeId, Fold),
@@ -64,11 +68,15 @@ impl Lowering<'_> {
         let order = Emit::new(graph, &self.buffers, &self.storage)
             .reduction_order(operand, &symbolic, &space);
         // The outermost axis that gives enough chunks.
-        let cut = order.iter().copied().find(|&a| divisor(space.reduced[a], CHUNKS) >= 4);
-        let Some(cut) = cut else { return Ok(false) };
+        let cut = order.iter().copied().find(|&(a, _)| divisor(space.reduced[a], CHUNKS) >= 4);
+        let Some((cut, apart)) = cut else { return Ok(false) };
+        let elements = shape.elements();
+        if apart == 1 && elements >= ROWS {
+            return Ok(false);
+        }
+        let order: Vec<usize> = order.into_iter().map(|(axis, _)| axis).collect();
         let count = divisor(space.reduced[cut], CHUNKS);
         let block = space.reduced[cut] / count;
-        let elements = shape.elements();
         let label = format!("{}.{}.partial", graph[anchor].op.name, anchor.index());
         let dtype = graph[anchor].ty.dtype;
         let dims = kiln_tensor::Shape::new([count, elements])
