@@ -285,7 +285,10 @@ pub static RULES: &[Rule] = &[
         "max-pool-by-rows",
         Some(&ops::MAX_POOL),
         max_pool_by_rows,
-        &[|b| cube(b).max_pool([3, 3], [1, 1], [1, 1]), |b| x(b).max_pool([2, 3], [1, 2], [2, 1])],
+        &[
+            |b| x(b).max_pool([4, 5], [1, 1], [1, 1]),
+            |b| b.data("x", DType::F32, &[2, 9, 8]).max_pool([4, 4], [1, 2], [2, 1]),
+        ],
     ),
     node(
         "constant-uniform",
