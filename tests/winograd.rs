@@ -1,4 +1,4 @@
-//! How far 3x3 and 5x5 convolutions by Winograd are from f64, compiled, on every instruction set that the
+//! How far convolutions by Winograd are from f64, compiled, on every instruction set that the
 //! processor has, beside the direct convolution.
 
 use std::collections::BTreeMap;
@@ -9,19 +9,36 @@ use kiln_jit::{Executable, Isa, Options};
 use kiln_passes::{Choices, GRAPH_PASSES, Notes, PROGRAM_PASSES, PassOptions, lower};
 use kiln_tensor::{DType, Shape, Tensor};
 
-/// A convolution of an image of 12 x 12 with as many channels as outputs.
-fn network(channels: usize, taps: usize) -> Graph {
+/// A convolution to images of 12 x 12.
+#[derive(Clone, Copy)]
+struct Convolution {
+    channels: usize,
+    outputs: usize,
+    taps: usize,
+    stride: usize,
+}
+
+impl Convolution {
+    fn image(self) -> [usize; 4] {
+        [1, self.channels, 12 * self.stride, 12 * self.stride]
+    }
+
+    fn kernel(self) -> [usize; 4] {
+        [self.outputs, self.channels, self.taps, self.taps]
+    }
+}
+
+fn network(of: Convolution) -> Graph {
     let b = Builder::new();
-    let x = b.data("x", DType::F32, &[1, channels, 12, 12]);
-    let w = b.param("w", &[channels, channels, taps, taps]);
-    b.output("y", x.conv(w, [1, 1], [taps / 2; 2], [1, 1], 1));
+    let (x, w) = (b.data("x", DType::F32, &of.image()), b.param("w", &of.kernel()));
+    b.output("y", x.conv(w, [of.stride; 2], [of.taps / 2; 2], [1, 1], 1));
     b.finish().expect("well-formed")
 }
 
 /// An image between 0 and 1, as after ReLU, and weights of mean 0.
-fn inputs(channels: usize, taps: usize) -> BTreeMap<String, Tensor> {
+fn inputs(of: Convolution) -> BTreeMap<String, Tensor> {
     // SplitMix64 (Steele, Lea and Flood, 2014).
-    let mut state = channels as u64;
+    let mut state = of.channels as u64;
     let mut uniform = || {
         state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -32,8 +49,8 @@ fn inputs(channels: usize, taps: usize) -> BTreeMap<String, Tensor> {
         let n = Shape::new(dims).expect("small").elements();
         Tensor::f32(dims, (0..n).map(|_| low + uniform()).collect()).expect("as many")
     };
-    let x = tensor(&[1, channels, 12, 12], 0.0);
-    let w = tensor(&[channels, channels, taps, taps], -0.5);
+    let x = tensor(&of.image(), 0.0);
+    let w = tensor(&of.kernel(), -0.5);
     [("x".to_owned(), x), ("w".to_owned(), w)].into()
 }
 
@@ -62,10 +79,19 @@ fn compiled(graph: &Graph, way: &str, inputs: &BTreeMap<String, Tensor>, isa: Is
 fn errors_are_a_small_part_of_the_range_of_results() {
     let three = [("direct", 1e-6), ("F(2x2, 3x3)", 1e-6), ("F(4x4, 3x3)", 1e-5)];
     let five = [("direct", 1e-6), ("F(2x2, 5x5)", 1e-5)];
-    for (channels, taps, ways) in
-        [(64, 3, &three[..]), (128, 3, &three), (256, 3, &three), (64, 5, &five), (128, 5, &five)]
-    {
-        let (graph, inputs) = (network(channels, taps), inputs(channels, taps));
+    let seven_by_two = [("direct", 1e-6), ("F(4x4, 4x4)", 1e-5)];
+    for (channels, outputs, taps, stride, ways) in [
+        (64, 64, 3, 1, &three[..]),
+        (128, 128, 3, 1, &three),
+        (256, 256, 3, 1, &three),
+        (64, 64, 5, 1, &five),
+        (128, 128, 5, 1, &five),
+        (3, 64, 7, 2, &seven_by_two),
+        (32, 64, 7, 2, &seven_by_two),
+        (3, 64, 11, 4, &three),
+    ] {
+        let of = Convolution { channels, outputs, taps, stride };
+        let (graph, inputs) = (network(of), inputs(of));
         let values = inputs.iter().map(|(name, x)| (name.clone(), Value::from(x))).collect();
         let exact = &evaluate(&graph, &values).expect("evaluates").outputs["y"].data;
         let range = exact.iter().fold(0.0, |range: f64, y| range.max(y.abs()));
@@ -75,8 +101,9 @@ fn errors_are_a_small_part_of_the_range_of_results() {
                 let pairs = y.as_f32().expect("f32").iter().zip(exact);
                 let most = pairs.map(|(y, x)| (f64::from(*y) - x).abs()).fold(0.0, f64::max);
                 let error = most / range;
-                println!("{channels} channels, {way}, {}: {error:.1e}", isa.name());
-                assert!(error < bound, "{channels} channels, {way}, {isa:?}: {error:e}");
+                let case = format!("{taps}x{taps} by {stride}, {channels} channels, {way}");
+                println!("{case}, {}: {error:.1e}", isa.name());
+                assert!(error < bound, "{case}, {isa:?}: {error:e}");
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The transforms of Winograd's convolutions, F(4x4, 3x3), F(2x2, 5x5) and F(2x2, 3x3) of Lavin &
-//! Gray 2015, "Fast algorithms for convolutional neural networks".
+//! The transforms of Winograd's convolutions, F(4x4, 3x3), F(2x2, 5x5), F(4x4, 4x4) and F(2x2, 3x3)
+//! of Lavin & Gray 2015, "Fast algorithms for convolutional neural networks".
 //!
 //! A transform takes a square of elements to another along its columns, then along its rows, for
 //! many channels at once. Arithmetic is in one order on every instruction set. Transforms of images
@@ -135,6 +135,10 @@ transforms! {
     Result6To4 = "kiln_winograd_result6to4", 6, 4, InVectors<Result6To4>;
     /// Products of factors to results, F(2x2, 5x5).
     Result6To2 = "kiln_winograd_result6to2", 6, 2, InVectors<Result6To2>;
+    /// Elements of an image to factors, F(4x4, 4x4).
+    Image7 = "kiln_winograd_image7", 7, 7, InVectors<Image7>;
+    /// Products of factors to results, F(4x4, 4x4).
+    Result7To4 = "kiln_winograd_result7to4", 7, 4, InVectors<Result7To4>;
     /// Elements of an image to factors, F(2x2, 3x3).
     Image4 = "kiln_winograd_image4", 4, 4, InVectors<Image4>;
     /// Products of factors to results, F(2x2, 3x3).
@@ -143,6 +147,8 @@ transforms! {
     Weights3To6 = "kiln_winograd_weights3to6", 3, 6, InDoubles<Weights3To6>;
     /// Taps of a kernel to factors, F(2x2, 5x5).
     Weights5To6 = "kiln_winograd_weights5to6", 5, 6, InDoubles<Weights5To6>;
+    /// Taps of a kernel to factors, F(4x4, 4x4).
+    Weights4To7 = "kiln_winograd_weights4to7", 4, 7, InDoubles<Weights4To7>;
     /// Taps of a kernel to factors, F(2x2, 3x3).
     Weights3To4 = "kiln_winograd_weights3to4", 3, 4, InDoubles<Weights3To4>;
 }
@@ -196,6 +202,51 @@ impl Line<6, 2> for Result6To2 {
     }
 }
 
+struct Image7;
+
+impl Line<7, 7> for Image7 {
+    #[inline(always)]
+    fn eval<S: Simd>(s: S, x: [S::F; 7]) -> [S::F; 7] {
+        let [two, four, minus_half] = [2.0, 4.0, -0.5].map(|c| s.splat(c));
+        let [minus_two, minus_four, minus_five] = [-2.0, -4.0, -5.0].map(|c| s.splat(c));
+        // Zero at four of the points: 1, -1, 2 and -2. At two of them; at 1/2, where `a` is half `b`.
+        let outer = |i: usize| s.mul_add(minus_five, x[i + 2], s.mul_add(four, x[i], x[i + 4]));
+        let near = |i: usize| s.mul_add(minus_four, x[i], x[i + 2]);
+        let far = |i: usize| s.sub(x[i + 2], x[i]);
+        let half = |a, b| s.mul_add(minus_half, a, b);
+        let (first, middle, last) = (outer(0), outer(1), outer(2));
+        let (n0, n1) = (half(near(1), near(2)), half(near(2), near(3)));
+        let (f0, f1) = (half(far(1), far(2)), half(far(2), far(3)));
+        [
+            s.mul_add(minus_two, middle, first),
+            s.add(n1, n0),
+            s.sub(n1, n0),
+            s.mul_add(two, f0, f1),
+            s.mul_add(minus_two, f0, f1),
+            middle,
+            s.mul_add(minus_half, middle, last),
+        ]
+    }
+}
+
+struct Result7To4;
+
+impl Line<7, 4> for Result7To4 {
+    #[inline(always)]
+    fn eval<S: Simd>(s: S, m: [S::F; 7]) -> [S::F; 4] {
+        let [two, four, eight] = [2.0, 4.0, 8.0].map(|c| s.splat(c));
+        let [half, quarter, eighth] = [0.5, 0.25, 0.125].map(|c| s.splat(c));
+        let (s1, d1) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
+        let (s2, d2) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
+        [
+            s.add(s.add(m[0], m[5]), s.add(s1, s2)),
+            s.mul_add(half, m[5], s.mul_add(two, d2, d1)),
+            s.mul_add(quarter, m[5], s.mul_add(four, s2, s1)),
+            s.mul_add(eighth, m[5], s.mul_add(eight, d2, s.add(d1, m[6]))),
+        ]
+    }
+}
+
 struct Image4;
 
 impl Line<4, 4> for Image4 {
@@ -238,6 +289,27 @@ impl Taps<5, 6> for Weights5To6 {
     }
 }
 
+struct Weights4To7;
+
+impl Taps<4, 7> for Weights4To7 {
+    #[inline(always)]
+    fn eval([a, b, c, d]: [Doubles; 4]) -> [Doubles; 7] {
+        let (outer, inner) = (add(a, c), add(b, d));
+        let even = add(scale(a, 1.0 / 36.0), scale(c, 1.0 / 9.0));
+        let odd = add(scale(b, 1.0 / 18.0), scale(d, 2.0 / 9.0));
+        let half = add(add(scale(a, 8.0), scale(b, 4.0)), add(scale(c, 2.0), d));
+        [
+            scale(a, 0.25),
+            scale(add(outer, inner), -1.0 / 3.0),
+            scale(sub(outer, inner), 1.0 / 9.0),
+            add(even, odd),
+            scale(sub(odd, even), 0.6),
+            scale(half, 4.0 / 45.0),
+            d,
+        ]
+    }
+}
+
 struct Weights3To4;
 
 impl Taps<3, 4> for Weights3To4 {
@@ -258,31 +330,44 @@ impl<L: Line<N, M>, const N: usize, const M: usize> Square<N, M> for InVectors<L
         let mut at = 0;
         while at < len {
             let n = most.min(len - at);
-            // By column: M values of each.
-            let mut columns = [[s.splat(0.0); N]; M];
-            for j in 0..N {
-                let mut x = [s.splat(0.0); N];
-                for (i, x) in x.iter_mut().enumerate() {
-                    // SAFETY: channels `at..at + n` of a place of the square.
-                    *x = unsafe {
-                        let p = src.first.offset(src.offset(i, j, at));
-                        if n == S::LANES { s.load(p) } else { s.load_first(p, n) }
-                    };
-                }
-                for (row, y) in columns.iter_mut().zip(L::eval(s, x)) {
-                    row[j] = y;
-                }
-            }
-            for (i, &row) in columns.iter().enumerate() {
-                for (j, y) in L::eval(s, row).into_iter().enumerate() {
-                    // SAFETY: as above.
-                    unsafe {
-                        let p = dst.first.offset(dst.offset(i, j, at));
-                        if n == S::LANES { s.store(p, y) } else { s.store_first(p, y, n) }
-                    }
+            // SAFETY: channels `at..at + n` of places of the squares.
+            unsafe {
+                if n == S::LANES {
+                    square::<S, L, N, M>(s, dst, src, at, |p| s.load(p), |p, y| s.store(p, y));
+                } else {
+                    let load = |p| s.load_first(p, n);
+                    square::<S, L, N, M>(s, dst, src, at, load, |p, y| s.store_first(p, y, n));
                 }
             }
             at += n;
+        }
+    }
+}
+
+/// The transform of as many channels from `at` on as `load` and `store` take at once.
+#[inline(always)]
+fn square<S: Simd, L: Line<N, M>, const N: usize, const M: usize>(
+    s: S,
+    dst: Places<*mut f32>,
+    src: Places<*const f32>,
+    at: usize,
+    load: impl Fn(*const f32) -> S::F,
+    store: impl Fn(*mut f32, S::F),
+) {
+    // By column: M values of each.
+    let mut columns = [[s.splat(0.0); N]; M];
+    for j in 0..N {
+        let mut x = [s.splat(0.0); N];
+        for (i, x) in x.iter_mut().enumerate() {
+            *x = load(src.first.wrapping_offset(src.offset(i, j, at)));
+        }
+        for (row, y) in columns.iter_mut().zip(L::eval(s, x)) {
+            row[j] = y;
+        }
+    }
+    for (i, &row) in columns.iter().enumerate() {
+        for (j, y) in L::eval(s, row).into_iter().enumerate() {
+            store(dst.first.wrapping_offset(dst.offset(i, j, at)), y);
         }
     }
 }
@@ -418,6 +503,7 @@ mod tests {
         for len in [1, 5, 16, 35] {
             convolution([Image6, Weights3To6, Result6To4], len);
             convolution([Image6, Weights5To6, Result6To2], len);
+            convolution([Image7, Weights4To7, Result7To4], len);
             convolution([Image4, Weights3To4, Result4To2], len);
         }
     }
@@ -456,8 +542,20 @@ mod tests {
         let mut three: Vec<&[f64]> = g6.iter().map(|row| &row[..3]).collect();
         three[5] = &g4[3];
         let small: Vec<&[f64]> = g4.iter().map(|row| &row[..]).collect();
+        let g7 = [
+            [1.0 / 4.0, 0.0, 0.0, 0.0],
+            [-1.0 / 3.0; 4],
+            [1.0 / 9.0, -1.0 / 9.0, 1.0 / 9.0, -1.0 / 9.0],
+            [1.0 / 36.0, 1.0 / 18.0, 1.0 / 9.0, 2.0 / 9.0],
+            [-1.0 / 60.0, 1.0 / 30.0, -1.0 / 15.0, 2.0 / 15.0],
+            [32.0 / 45.0, 16.0 / 45.0, 8.0 / 45.0, 4.0 / 45.0],
+            [0.0, 0.0, 0.0, 1.0],
+        ];
+        let four: Vec<&[f64]> = g7.iter().map(|row| &row[..]).collect();
         use TileTransform::*;
-        for (transform, g) in [(Weights3To6, three), (Weights5To6, five), (Weights3To4, small)] {
+        for (transform, g) in
+            [(Weights3To6, three), (Weights5To6, five), (Weights4To7, four), (Weights3To4, small)]
+        {
             let taps = transform.sides()[0];
             let all_taps = taps * taps;
             let w: Vec<f32> = (0..all_taps * 21).map(value).collect();

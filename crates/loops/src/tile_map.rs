@@ -12,6 +12,10 @@ names! {
         Result6To4 = "winograd_result6to4",
         /// Products of factors to results, 6 x 6 to 2 x 2, F(2x2, 5x5).
         Result6To2 = "winograd_result6to2",
+        /// Elements of an image to factors, 7 x 7 to 7 x 7, F(4x4, 4x4).
+        Image7 = "winograd_image7",
+        /// Products of factors to results, 7 x 7 to 4 x 4, F(4x4, 4x4).
+        Result7To4 = "winograd_result7to4",
         /// Elements of an image to factors, 4 x 4 to 4 x 4.
         Image4 = "winograd_image4",
         /// Products of factors to results, 4 x 4 to 2 x 2, F(2x2, 3x3).
@@ -20,6 +24,8 @@ names! {
         Weights3To6 = "winograd_weights3to6",
         /// Taps of a kernel to factors, 5 x 5 to 6 x 6. In f64, rounded once.
         Weights5To6 = "winograd_weights5to6",
+        /// Taps of a kernel to factors, 4 x 4 to 7 x 7. In f64, rounded once.
+        Weights4To7 = "winograd_weights4to7",
         /// Taps of a kernel to factors, 3 x 3 to 4 x 4. In f64, rounded once.
         Weights3To4 = "winograd_weights3to4",
     }
@@ -46,6 +52,21 @@ impl TileMap {
             TileMap::Result6To2 => {
                 &[&[1.0, 1.0, 1.0, 1.0, 1.0, 0.0], &[0.0, 1.0, -1.0, 2.0, -2.0, 1.0]]
             }
+            TileMap::Image7 => &[
+                &[4.0, -8.0, -5.0, 10.0, 1.0, -2.0, 0.0],
+                &[0.0, 2.0, -2.0, -4.5, 0.5, 1.0, 0.0],
+                &[0.0, -2.0, 6.0, -3.5, -1.5, 1.0, 0.0],
+                &[0.0, 1.0, -1.5, -2.0, 1.5, 1.0, 0.0],
+                &[0.0, -1.0, 2.5, 0.0, -2.5, 1.0, 0.0],
+                &[0.0, 4.0, 0.0, -5.0, 0.0, 1.0, 0.0],
+                &[0.0, -2.0, 4.0, 2.5, -5.0, -0.5, 1.0],
+            ],
+            TileMap::Result7To4 => &[
+                &[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
+                &[0.0, 1.0, -1.0, 2.0, -2.0, 0.5, 0.0],
+                &[0.0, 1.0, 1.0, 4.0, 4.0, 0.25, 0.0],
+                &[0.0, 1.0, -1.0, 8.0, -8.0, 0.125, 1.0],
+            ],
             TileMap::Image4 => &[
                 &[1.0, 0.0, -1.0, 0.0],
                 &[0.0, 1.0, 1.0, 0.0],
@@ -69,6 +90,15 @@ impl TileMap {
                 &[1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0, -1.0 / 3.0, 2.0 / 3.0],
                 &[0.0, 0.0, 0.0, 0.0, 1.0],
             ],
+            TileMap::Weights4To7 => &[
+                &[1.0 / 4.0, 0.0, 0.0, 0.0],
+                &[-1.0 / 3.0, -1.0 / 3.0, -1.0 / 3.0, -1.0 / 3.0],
+                &[1.0 / 9.0, -1.0 / 9.0, 1.0 / 9.0, -1.0 / 9.0],
+                &[1.0 / 36.0, 1.0 / 18.0, 1.0 / 9.0, 2.0 / 9.0],
+                &[-1.0 / 60.0, 1.0 / 30.0, -1.0 / 15.0, 2.0 / 15.0],
+                &[32.0 / 45.0, 16.0 / 45.0, 8.0 / 45.0, 4.0 / 45.0],
+                &[0.0, 0.0, 0.0, 1.0],
+            ],
             TileMap::Weights3To4 => {
                 &[&[1.0, 0.0, 0.0], &[0.5, 0.5, 0.5], &[0.5, -0.5, 0.5], &[0.0, 0.0, 1.0]]
             }
@@ -87,10 +117,13 @@ impl TileMap {
             TileMap::Image6 => 18 * 12,
             TileMap::Result6To4 => 13 * 10,
             TileMap::Result6To2 => 9 * 8,
+            TileMap::Image7 => 35 * 14,
+            TileMap::Result7To4 => 20 * 11,
             TileMap::Image4 => 4 * 8,
             TileMap::Result4To2 => 4 * 6,
             TileMap::Weights3To6 => 11 * 9,
             TileMap::Weights5To6 => 19 * 11,
+            TileMap::Weights4To7 => 22 * 11,
             TileMap::Weights3To4 => 5 * 7,
         }
     }

@@ -51,7 +51,7 @@ pub static GRAPH_PASSES: &[&Pass<Graph>] = &[
     &cse::PASS,      // equal values are computed once
     &dce::PASS,      // what no result needs goes
     &absorb::PASS,   // factors of channels move into the weights before them
-    &winograd::PASS, // 3x3 and 5x5 convolutions take fewer products
+    &winograd::PASS, // convolutions take fewer products
     &flatten::PASS,  // flattened images are multiplied in the order they lie in
     &fuse::PASS,     // nodes are grouped into kernels
     &layout::PASS,   // images lie channels-last in memory

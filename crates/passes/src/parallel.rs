@@ -18,7 +18,7 @@ const CHUNK_WORK: f64 = 8192.0;
 /// Chunks a loop is cut into at most.
 const MAX_CHUNKS: usize = 64;
 /// Chunks that are as good as more; kernels that make no more than so many are small.
-const ENOUGH: usize = 8;
+pub(crate) const ENOUGH: usize = 8;
 /// Long chunks are multiples of this, so that vectors and blocks of functions fit.
 const GRAIN: usize = 256;
 

@@ -1,14 +1,19 @@
-//! `winograd`: 3x3 and 5x5 convolutions whose weights do not change become Winograd's F(4x4, 3x3),
-//! F(2x2, 3x3) or F(2x2, 5x5).
+//! `winograd`: convolutions whose weights do not change become Winograd's F(4x4, 3x3), F(2x2, 3x3),
+//! F(2x2, 5x5) or F(4x4, 4x4).
 //!
 //! Of 3 x 3 taps, tiles of 4 x 4 results take 36 products instead of 144 and tiles of 2 x 2 take 16
-//! instead of 36; of 5 x 5 taps, tiles of 2 x 2 take 36 instead of 100
-//! (Lavin & Gray 2015, "Fast algorithms for convolutional neural networks"): factors of the image,
-//! a matrix product for each factor with factors of the weights, results of the products. The
-//! factors of the weights are computed once (see [`crate::prepare`]), in f64. It pays where the
-//! transforms and the larger weights cost less than the products saved; the estimates are in the
-//! remarks.
-//! Errors of six factors along an axis are some 1e-5 of the range of results, those of F(2x2, 3x3)
+//! instead of 36; of 5 x 5 taps, tiles of 2 x 2 take 36 instead of 100; of 4 x 4 taps, tiles of 4 x 4
+//! take 49 instead of 256 (Lavin & Gray 2015, "Fast algorithms for convolutional neural networks"):
+//! factors of the image, a matrix product for each factor with factors of the weights, results of the
+//! products. The factors of the weights are computed once (see [`crate::prepare`]), in f64. It pays
+//! where the transforms and the larger weights cost less than the products saved; the estimates are in
+//! the remarks.
+//!
+//! A convolution with a stride S is one of stride 1 over its phases: rows and columns of each remainder
+//! by S become channels of their own, and K taps become K / S, rounded up. So 7 x 7 taps by a stride of 2
+//! are 4 x 4 of four times as many channels, and take a quarter of the products.
+//!
+//! Errors of six or seven factors along an axis are some 1e-5 of the range of results, those of F(2x2, 3x3)
 //! and of the direct convolution 1e-6 at most; `precise` forbids all.
 
 use std::fmt;
@@ -23,29 +28,30 @@ use crate::pass::{Notes, Pass, PassError, Way};
 use crate::rewrite;
 
 /// See the module.
-pub static PASS: Pass<Graph> = Pass {
-    name: "winograd",
-    doc: "3x3 and 5x5 convolutions take fewer products, by Winograd",
-    run,
-};
+pub static PASS: Pass<Graph> =
+    Pass { name: "winograd", doc: "convolutions take fewer products, by Winograd", run };
 
 /// Channels on either side below which rows of the products are too short.
-const CHANNELS: usize = 16;
-/// Multiply-adds a nanosecond that a direct convolution reaches on one core, and a product of
-/// factors; bytes a nanosecond at which weights come from the last cache meanwhile, where outputs are
-/// many enough for few rows to read each line once and where they are not; nanoseconds that a transform
-/// takes for each factor.
-const DIRECT: f64 = 84.0;
-const PRODUCT: f64 = 80.0;
+const CHANNELS: usize = 12;
+/// Multiply-adds a nanosecond that a product reaches on one core, and terms of it that storing a result
+/// takes as long as; bytes a nanosecond at which weights come from the last cache meanwhile, where outputs
+/// are many enough for few rows to read each line once and where they are not; nanoseconds that a transform
+/// takes for each factor; bytes of factors and products that stay in the second-level cache, and bytes a
+/// nanosecond at which others go to memory and come back.
+const PRODUCT: f64 = 84.0;
+const STORED: usize = 6;
 const MANY: usize = 256;
 const WEIGHTS: [f64; 2] = [15.0, 12.0];
 const TRANSFORM: f64 = 0.06;
+const STAYS: usize = 2 << 20;
+const SPILLED: f64 = 14.0;
 /// The name of the way without tiles.
 const DIRECT_WAY: &str = "direct";
 
 /// Sizes of a convolution; as text, what it is called among decisions.
 struct Sizes {
     taps: usize,
+    stride: usize,
     images: usize,
     channels: usize,
     outputs: usize,
@@ -58,18 +64,31 @@ impl Sizes {
         self.results.iter().map(|n| n.div_ceil(tile)).product::<usize>() * self.images
     }
 
-    /// Nanoseconds on one core of `products` matrix products with so many rows.
-    fn products(&self, products: usize, rows: usize, rate: f64) -> f64 {
-        let weights = (products * self.channels * self.outputs) as f64;
+    /// Channels of the convolution of stride 1 over its phases.
+    fn phase_channels(&self) -> usize {
+        self.channels * self.stride * self.stride
+    }
+
+    /// Taps of the convolution of stride 1 over its phases, along an axis.
+    fn phase_taps(&self) -> usize {
+        self.taps.div_ceil(self.stride)
+    }
+
+    /// Nanoseconds on one core of `products` matrix products with so many rows and terms.
+    fn products(&self, products: usize, [rows, terms]: [usize; 2]) -> f64 {
+        let weights = (products * terms * self.outputs) as f64;
+        let stored = (products * STORED * self.outputs) as f64;
         let bytes = WEIGHTS[usize::from(self.outputs < MANY)];
-        weights * (rows as f64 / rate).max(size_of::<f32>() as f64 / bytes)
+        let arrives = weights * size_of::<f32>() as f64 / bytes;
+        ((weights + stored) * rows as f64 / PRODUCT).max(arrives)
     }
 
     /// The direct convolution, and Winograd's where rows of its products are not too short.
     fn ways(&self) -> Vec<Way> {
         let mut ways = vec![Way { name: DIRECT_WAY, nanoseconds: self.direct() }];
-        if self.channels.min(self.outputs) >= CHANNELS {
-            let tiled = WinogradForm::ALL.into_iter().filter(|form| form.taps == self.taps);
+        if self.phase_channels().min(self.outputs) >= CHANNELS {
+            let taps = self.phase_taps();
+            let tiled = WinogradForm::ALL.into_iter().filter(|form| form.taps == taps);
             ways.extend(tiled.map(|f| Way { name: f.name(), nanoseconds: self.tiled(f) }));
         }
         ways
@@ -79,35 +98,47 @@ impl Sizes {
     fn alone(&self) -> Result<Graph, GraphError> {
         let ([h, w], [n, c, o]) = (self.results, [self.images, self.channels, self.outputs]);
         let b = Builder::new();
-        let (k, pad) = (self.taps, self.taps / 2);
+        let (k, s) = (self.taps, self.stride);
         let (image, kernel) =
-            (b.data("image", DType::F32, &[n, c, h, w]), b.param("kernel", &[o, c, k, k]));
-        b.output("most", image.conv(kernel, [1, 1], [pad; 2], [1, 1], 1).reduce_max(&[2, 3]));
+            (b.data("image", DType::F32, &[n, c, h * s, w * s]), b.param("kernel", &[o, c, k, k]));
+        let result = image.conv(kernel, [s; 2], [k / 2; 2], [1, 1], 1).slice(
+            &[0; 4],
+            &[n, o, h, w],
+            &[1; 4],
+        );
+        b.output("most", result.reduce_max(&[2, 3]));
         b.finish()
     }
 
     /// Nanoseconds of the direct convolution, on one core.
     fn direct(&self) -> f64 {
-        self.products(
-            self.taps * self.taps,
-            self.images * self.results[0] * self.results[1],
-            DIRECT,
-        )
+        let rows = self.images * self.results[0] * self.results[1];
+        self.products(1, [rows, self.taps * self.taps * self.channels])
     }
 
-    /// Nanoseconds by tiles.
+    /// Nanoseconds by tiles. Threads share rows of tiles, or images if there are several.
     fn tiled(&self, form: WinogradForm) -> f64 {
-        let (tiles, factors) = (self.tiles(form.tile), form.factors());
-        let transformed = factors * tiles * (self.channels + self.outputs);
-        self.products(factors, tiles, PRODUCT) + TRANSFORM * transformed as f64
+        let (tiles, factors, channels) =
+            (self.tiles(form.tile), form.factors(), self.phase_channels());
+        let bytes = |tiles: usize| {
+            let elements = (factors * tiles).saturating_mul(channels + self.outputs);
+            elements.saturating_mul(size_of::<f32>())
+        };
+        let turns = if self.images > 1 { self.images } else { self.results[0].div_ceil(form.tile) };
+        let spilled = if bytes(tiles / turns) > STAYS { 2 * bytes(tiles) } else { 0 };
+        let transformed = factors * tiles * (channels + self.outputs);
+        self.products(factors, [tiles, channels])
+            + TRANSFORM * transformed as f64
+            + spilled as f64 / SPILLED
     }
 }
 
 impl fmt::Display for Sizes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ([h, w], [n, c, o]) = (self.results, [self.images, self.channels, self.outputs]);
-        let k = self.taps;
-        write!(f, "{k}x{k} convolution to {n}x{o}x{h}x{w} from {c} channels")
+        let (k, s) = (self.taps, self.stride);
+        let stride = if s == 1 { String::new() } else { format!(" of stride {s}") };
+        write!(f, "{k}x{k} convolution{stride} to {n}x{o}x{h}x{w} from {c} channels")
     }
 }
 
@@ -138,68 +169,141 @@ fn run(graph: Graph, notes: &mut Notes) -> Result<Graph, PassError> {
     let rebuilt = rebuild(&graph, |_, id, node, x| {
         let [image, kernel] = x else { return None };
         let form = chosen[id.index()].filter(|_| matches!(node.op.lower, Lower::Contract(_)))?;
-        Some(convolution(*image, *kernel, &node.ty.shape, form))
+        let stride = usize::try_from(node.attrs.ints("stride")[0]).ok()?;
+        Some(convolution(*image, *kernel, &node.ty.shape, stride, form))
     })?;
     Ok(kiln_graph::sweep(rebuilt))
 }
 
-/// The sizes of a convolution that there is a form for: 3x3 or 5x5, stride 1, one group.
+/// The sizes of a convolution that there is a form for: one stride along both axes, one group.
 fn sizes(node: &Node, image: &Node, kernel: &Node) -> Option<Sizes> {
-    let ones = |name| node.attrs.ints(name) == [1, 1];
     let (y, w) = (&node.ty.shape, &kernel.ty.shape);
-    let known = w[3] == w[4] && WinogradForm::ALL.iter().any(|form| form.taps == w[3]);
-    let fits = ones("stride") && ones("dilation") && w[0] == 1 && known;
-    fits.then(|| Sizes {
+    let [stride, across] = node.attrs.ints("stride") else { return None };
+    let sizes = Sizes {
         taps: w[3],
+        stride: usize::try_from(*stride).ok()?,
         images: y[0],
         channels: image.ty.shape[2],
         outputs: y[2],
         results: [y[3], y[4]],
-    })
+    };
+    let square = w[3] == w[4] && stride == across && node.attrs.ints("dilation") == [1, 1];
+    let known = WinogradForm::ALL.iter().any(|form| form.taps == sizes.phase_taps());
+    (square && w[0] == 1 && known && sizes.stride < sizes.taps).then_some(sizes)
 }
 
 /// The convolution of `[N, 1, C, H, W]` with `[1, O, C, K, K]`, of shape `y`, by tiles.
-fn convolution<'b>(image: Var<'b>, kernel: Var<'b>, y: &[usize], form: WinogradForm) -> Var<'b> {
-    let shape = image.shape();
-    let (n, c, o) = (shape[0], shape[2], y[2]);
+fn convolution<'b>(
+    image: Var<'b>,
+    kernel: Var<'b>,
+    y: &[usize],
+    stride: usize,
+    form: WinogradForm,
+) -> Var<'b> {
+    let (c, o, k) = (image.shape()[2], y[2], kernel.shape()[4]);
     let [th, tw] = [y[3], y[4]].map(|n| n.div_ceil(form.tile));
-    let side = |tiles: usize| form.tile * tiles + form.taps - 1;
-    let more = [side(th) - shape[3], side(tw) - shape[4]];
-    let image = extended(image, [n, c, shape[3], shape[4]], more).winograd_image(form);
-
-    let taps = [o, c, form.taps, form.taps];
-    let weights = kernel.reshape(&taps).winograd_weights(form).transpose(&[0, 2, 1]);
-    let result = image.dot(weights).winograd_result(form, [n, th, tw]);
-    result.slice(&[0; 4], &[n, o, y[3], y[4]], &[1; 4]).reshape(y)
+    let sides = [th, tw].map(|tiles| form.tile * tiles + form.taps - 1);
+    let frame = Frame::around(image);
+    let (image, shift) = match stride {
+        1 => (frame.image(sides), [0; 2]),
+        _ => frame.phases(sides, stride, form.taps * stride - k),
+    };
+    let kernel = kernel.reshape(&[o, c, k, k]);
+    let kernel = match stride {
+        1 => kernel,
+        _ => {
+            let kernel = framed(kernel, [2, 3], shift, [form.taps * stride; 2]);
+            let phases = kernel.reshape(&[o, c, form.taps, stride, form.taps, stride]);
+            let phases = phases.transpose(&[0, 3, 5, 1, 2, 4]);
+            phases.reshape(&[o, stride * stride * c, form.taps, form.taps])
+        }
+    };
+    let weights = kernel.winograd_weights(form).transpose(&[0, 2, 1]);
+    let products = image.winograd_image(form).dot(weights);
+    let result = products.winograd_result(form, [y[0], th, tw]);
+    result.slice(&[0; 4], &[y[0], o, y[3], y[4]], &[1; 4]).reshape(y)
 }
 
-/// The image as `[N, C, H, W]` with so many zeros after its rows and columns; those join the
-/// padding that the image may have already.
-fn extended<'b>(image: Var<'b>, shape: [usize; 4], more: [usize; 2]) -> Var<'b> {
-    let after = [0, 0, more[0], more[1]];
-    let b = image.builder();
-    let padded = b.inspect(|g| {
-        let mut id = image.id();
-        while g[id].op == &ops::RESHAPE {
-            id = g.operands(id)[0];
+/// An image `[N, C, H, W]` with zeros before and after its rows and columns.
+struct Frame<'b> {
+    inner: Var<'b>,
+    /// Zeros before it.
+    before: [usize; 2],
+}
+
+impl<'b> Frame<'b> {
+    /// What `[N, 1, C, H, W]` is, with the zeros that it is padded with.
+    fn around(image: Var<'b>) -> Frame<'b> {
+        let shape = image.shape();
+        let shape = [shape[0], shape[2], shape[3], shape[4]];
+        let b = image.builder();
+        let padded = b.inspect(|g| {
+            let mut id = image.id();
+            while g[id].op == &ops::RESHAPE {
+                id = g.operands(id)[0];
+            }
+            let node = &g[id];
+            if node.op != &ops::PAD || node.ty.shape[..] != shape {
+                return None;
+            }
+            let [low, high, interior] = ["low", "high", "interior"].map(|n| node.attrs.ints(n));
+            let is_frame = node.attrs.float("value").to_bits() == 0
+                && interior.iter().all(|&i| i == 0)
+                && [low, high].iter().all(|sides| sides[..2] == [0, 0]);
+            let before = |axis: usize| usize::try_from(low[axis]).ok().filter(|_| is_frame);
+            Some((g.operands(id)[0], [before(2)?, before(3)?]))
+        });
+        match padded {
+            Some((inner, before)) => Frame { inner: b.var(inner), before },
+            None => Frame { inner: image.reshape(&shape), before: [0; 2] },
         }
-        let node = &g[id];
-        let is_frame = node.op == &ops::PAD
-            && node.ty.shape[..] == shape
-            && node.attrs.float("value").to_bits() == 0
-            && node.attrs.ints("interior").iter().all(|&i| i == 0);
-        let sides = |name| -> Vec<usize> {
-            node.attrs.ints(name).iter().map(|&n| usize::try_from(n).unwrap_or(0)).collect()
-        };
-        is_frame.then(|| (g.operands(id)[0], sides("low"), sides("high")))
-    });
-    match padded {
-        Some((inner, low, mut high)) => {
-            high.iter_mut().zip(after).for_each(|(high, more)| *high += more);
-            b.var(inner).pad(&low, &high, &[0; 4], 0.0)
-        }
-        None => image.reshape(&shape).pad(&[0; 4], &after, &[0; 4], 0.0),
     }
+
+    /// As `[N, C, H, W]` of so many rows and columns.
+    fn image(&self, sides: [usize; 2]) -> Var<'b> {
+        framed(self.inner, [2, 3], self.before, sides)
+    }
+
+    /// As `[N, S * S * C, H, W]` of so many rows and columns: channels for rows and columns of each
+    /// remainder by the stride `S`. The zeros before the image are a multiple of the stride, so that they
+    /// are rows and columns of phases, if there may be so many more, which are returned.
+    fn phases(&self, sides: [usize; 2], stride: usize, more: usize) -> (Var<'b>, [usize; 2]) {
+        let shift = self.before.map(|n| n.next_multiple_of(stride) - n);
+        let shape = self.inner.shape();
+        let whole = shape[2..].iter().all(|n| n.is_multiple_of(stride));
+        let (image, shift) = if whole && shift.iter().all(|&n| n <= more) {
+            let phases = phases(self.inner, stride);
+            let before = self.before.map(|n| n.div_ceil(stride));
+            (framed(phases, [1, 2], before, sides), shift)
+        } else {
+            (phases(self.image(sides.map(|n| n * stride)), stride), [0; 2])
+        };
+        let [n, h, w, c] = [0, 1, 2, 5].map(|axis| image.shape()[axis]);
+        let image = image.reshape(&[n, h, w, stride * stride * c]);
+        (image.transpose(&[0, 3, 1, 2]), shift)
+    }
+}
+
+/// `[N, C, S * H, S * W]` as `[N, H, W, S, S, C]`.
+fn phases(image: Var<'_>, stride: usize) -> Var<'_> {
+    let shape = image.shape();
+    let (h, w) = (shape[2] / stride, shape[3] / stride);
+    let split = image.reshape(&[shape[0], shape[1], h, stride, w, stride]);
+    split.transpose(&[0, 2, 4, 3, 5, 1])
+}
+
+/// The operand with zeros before it along two axes, and as many elements of it and zeros after it as
+/// make their sizes so.
+fn framed(x: Var<'_>, axes: [usize; 2], before: [usize; 2], sizes: [usize; 2]) -> Var<'_> {
+    let shape = x.shape();
+    let none = vec![0; shape.rank()];
+    let (mut low, mut high, mut limit) = (none.clone(), none.clone(), shape.to_vec());
+    for ((axis, before), size) in axes.into_iter().zip(before).zip(sizes) {
+        low[axis] = before.min(size);
+        limit[axis] = shape[axis].min(size - low[axis]);
+        high[axis] = size - low[axis] - limit[axis];
+    }
+    x.slice(&none, &limit, &vec![1; shape.rank()]).pad(&low, &high, &none, 0.0)
 }
 
 #[cfg(test)]
@@ -213,9 +317,19 @@ mod tests {
     }
 
     fn with_taps(taps: usize, size: [usize; 2], pad: [usize; 2], stride: usize) -> Graph {
+        of_channels(32, taps, size, pad, stride)
+    }
+
+    fn of_channels(
+        channels: usize,
+        taps: usize,
+        size: [usize; 2],
+        pad: [usize; 2],
+        stride: usize,
+    ) -> Graph {
         let b = Builder::new();
-        let x = b.data("x", DType::F32, &[4, 32, size[0], size[1]]);
-        let w = b.param("w", &[48, 32, taps, taps]);
+        let x = b.data("x", DType::F32, &[4, channels, size[0], size[1]]);
+        let w = b.param("w", &[48, channels, taps, taps]);
         b.output("y", x.conv(w, [stride; 2], pad, [1, 1], 1));
         b.finish().expect("well-formed")
     }
@@ -246,13 +360,34 @@ mod tests {
     }
 
     #[test]
+    fn phases_of_a_stride_have_few_taps() {
+        for (taps, stride, size, pad, form) in [
+            (7, 2, [16, 18], [3, 3], "F(4x4, 4x4)"), // the padding is one of phases
+            (7, 2, [16, 18], [2, 0], "F(4x4, 4x4)"),
+            (7, 2, [15, 18], [3, 1], "F(4x4, 4x4)"), // the image has rows that are no phases
+            (8, 2, [16, 16], [3, 2], "F(4x4, 4x4)"), // no tap may be put before them
+            (8, 2, [23, 23], [0, 0], "F(4x4, 4x4)"), // nothing depends on the last row
+            (5, 2, [16, 15], [2, 2], "F(4x4, 3x3)"),
+            (11, 4, [32, 36], [2, 5], "F(4x4, 3x3)"),
+            (9, 3, [22, 27], [4, 3], "F(4x4, 3x3)"),
+        ] {
+            let plain = of_channels(3, taps, size, pad, stride);
+            let (new, notes) = after(&PASS, plain.clone());
+            assert_eq!([count(&new, "conv"), count(&new, "winograd_image")], [0, 1], "{new}");
+            assert_same(&plain, &new, 1e-12);
+            let reason = format!("{form}: {taps}x{taps} convolution of stride {stride} to 4x48");
+            assert!(notes.remarks[0].reason.starts_with(&reason), "{notes:?}");
+        }
+    }
+
+    #[test]
     fn others_stay_direct() {
         let unchanged =
             |graph: Graph| assert_eq!(after(&PASS, graph.clone()).0.to_string(), graph.to_string());
         unchanged(network([16, 16], [1, 1], 2));
         unchanged(network([2, 2], [1, 1], 1));
         unchanged(with_taps(7, [16, 16], [3, 3], 1));
-        unchanged(with_taps(5, [16, 16], [2, 2], 2));
+        unchanged(with_taps(1, [16, 16], [0, 0], 2));
         let b = Builder::new();
         let (x, w) =
             (b.data("x", DType::F32, &[2, 32, 16, 16]), b.data("w", DType::F32, &[48, 32, 3, 3]));

@@ -27,20 +27,25 @@ pub const TILE: AttrDef =
 pub const TAPS: AttrDef = AttrDef {
     name: "taps",
     kind: AttrKind::Int,
-    doc: "taps along one axis, K; T and K are 4 and 3, 2 and 3, or 2 and 5",
+    doc: "taps along one axis, K; T and K are 4 and 3, 2 and 3, 2 and 5, or 4 and 4",
 };
 
 impl Form {
     /// All that there are, from the one that takes the fewest factors.
-    pub const ALL: [Form; 3] =
-        [Form { tile: 2, taps: 3 }, Form { tile: 4, taps: 3 }, Form { tile: 2, taps: 5 }];
+    pub const ALL: [Form; 4] = [
+        Form { tile: 2, taps: 3 },
+        Form { tile: 4, taps: 3 },
+        Form { tile: 2, taps: 5 },
+        Form { tile: 4, taps: 4 },
+    ];
 
     /// What it is called.
     pub const fn name(self) -> &'static str {
         match (self.tile, self.taps) {
-            (4, _) => "F(4x4, 3x3)",
+            (4, 3) => "F(4x4, 3x3)",
             (_, 3) => "F(2x2, 3x3)",
-            _ => "F(2x2, 5x5)",
+            (_, 5) => "F(2x2, 5x5)",
+            _ => "F(4x4, 4x4)",
         }
     }
 
@@ -50,7 +55,9 @@ impl Form {
         let is_it = |f: &&Form| (f.tile as i64, f.taps as i64) == (tile, taps);
         let found = Form::ALL.iter().find(is_it).copied();
         found.ok_or_else(|| {
-            format!("`tile` and `taps` are 4 and 3, 2 and 3, or 2 and 5, not {tile} and {taps}")
+            format!(
+                "`tile` and `taps` are 4 and 3, 2 and 3, 2 and 5, or 4 and 4, not {tile} and {taps}"
+            )
         })
     }
 
@@ -76,12 +83,17 @@ impl Form {
 
     /// From elements of the image to factors.
     pub(super) fn image_map(self) -> TileMap {
-        if self.window() == 6 { TileMap::Image6 } else { TileMap::Image4 }
+        match self.window() {
+            7 => TileMap::Image7,
+            6 => TileMap::Image6,
+            _ => TileMap::Image4,
+        }
     }
 
     /// From products to results.
     pub(super) fn result_map(self) -> TileMap {
         match (self.window(), self.tile) {
+            (7, _) => TileMap::Result7To4,
             (6, 4) => TileMap::Result6To4,
             (6, _) => TileMap::Result6To2,
             _ => TileMap::Result4To2,
@@ -91,6 +103,7 @@ impl Form {
     /// From taps to factors.
     pub(super) fn weights_map(self) -> TileMap {
         match (self.taps, self.tile) {
+            (4, _) => TileMap::Weights4To7,
             (5, _) => TileMap::Weights5To6,
             (_, 4) => TileMap::Weights3To6,
             _ => TileMap::Weights3To4,
@@ -128,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_matrices_compute_a_convolution() {
-        let (x, w) = ([0.5, -1.0, 2.0, 3.0, -0.25, 1.5], [1.0, -2.0, 0.75, -0.5, 3.0]);
+        let (x, w) = ([0.5, -1.0, 2.0, 3.0, -0.25, 1.5, -2.5], [1.0, -2.0, 0.75, -0.5, 3.0]);
         let dot = |row: &[f64], x: &[f64]| row.iter().zip(x).map(|(a, b)| a * b).sum::<f64>();
         for form in Form::ALL {
             let (g, w) = (form.weights_map().matrix(), &w[..form.taps]);

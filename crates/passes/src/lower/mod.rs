@@ -207,10 +207,11 @@ impl Lowering<'_> {
         }
         let kernel = match graph[first].op.lower {
             Lower::Never => return Err(LowerError::Never(describe(graph, first))),
-            Lower::Place(..) => match self.place(first) {
-                Some(kernel) => kernel,
-                None => return Ok(()),
-            },
+            Lower::Place(..) => {
+                let kernels = self.place(first);
+                self.program.kernels.extend(kernels);
+                return Ok(());
+            }
             Lower::Scatter(scatter) => self.scatter(first, scatter),
             _ => {
                 let mut emit = Emit::new(graph, &self.buffers, &self.storage);

@@ -11,10 +11,13 @@ use kiln_tensor::DType;
 
 use super::pull::{Emit, Operands};
 use super::{Lowering, finish, memory_order};
+use crate::parallel::ENOUGH;
 
 impl Lowering<'_> {
-    /// The kernel of a placement; none if all of it is written by the kernels of what it holds.
-    pub(super) fn place(&mut self, id: NodeId) -> Option<Kernel> {
+    /// The kernels of a placement; none if all of it is written by the kernels of what it holds. Where
+    /// threads would have few turns of the outer loops to share, what is written around a piece in every
+    /// run is a kernel of its own, so that the piece is one nest of loops.
+    pub(super) fn place(&mut self, id: NodeId) -> Vec<Kernel> {
         let graph = self.graph;
         let Lower::Place(pieces, background) = graph[id].op.lower else {
             unreachable!("called for placements")
@@ -23,9 +26,8 @@ impl Lowering<'_> {
         let operands = graph.operands(id);
         let shape = &graph[id].ty.shape;
         let held = |p: &Piece| self.holds(id, operands[p.operand]);
-        if pieces.iter().all(held) && background.is_none() {
-            return None;
-        }
+        let all_held = pieces.iter().all(held);
+        let mut kernels = Vec::new();
         let spans = |axis: usize| {
             pieces.iter().all(|p| {
                 p.start[axis] == 0
@@ -36,15 +38,21 @@ impl Lowering<'_> {
         let order = memory_order(graph, id);
         let outer: Vec<usize> = order.iter().copied().take_while(|&a| spans(a)).collect();
         let inner: Vec<usize> = order[outer.len()..].to_vec();
+        let few = outer.iter().map(|&axis| shape[axis]).product::<usize>() < ENOUGH;
+        let apart = all_held || few && !self.fixed[id.index()];
         let mut emit = Emit::new(graph, &self.buffers, &self.storage);
-        let (base, opened) = emit.open_nest(shape, &outer);
+        let (mut base, mut opened) = emit.open_nest(shape, &outer);
         if let Some(value) = background {
             let value = constant(&mut emit, graph[id].ty.dtype, f64::from(value));
-            let margins = match &pieces[..] {
-                [piece] if held(piece) => {
+            let dense = match &pieces[..] {
+                [piece] if piece.step.iter().all(|&step| step == 1) => Some(piece),
+                _ => None,
+            };
+            let margins = match dense {
+                Some(piece) => {
                     margins(shape, piece, &graph[operands[piece.operand]].ty.shape, &inner)
                 }
-                _ => vec![shape.iter().map(|&d| (0, d)).collect()],
+                None => vec![shape.iter().map(|&d| (0, d)).collect()],
             };
             for margin in margins {
                 let extents: Vec<usize> = margin.iter().map(|m| m.1).collect();
@@ -54,6 +62,15 @@ impl Lowering<'_> {
                 emit.store(id, &merge(&base, &rest), value);
                 emit.close_nest(opened);
             }
+            if dense.is_some() && apart {
+                emit.close_nest(opened);
+                kernels.push(finish(emit, graph, &[id]));
+                emit = Emit::new(graph, &self.buffers, &self.storage);
+                (base, opened) = emit.open_nest(shape, &outer);
+            }
+        }
+        if all_held {
+            return kernels;
         }
         for piece in pieces.iter().filter(|p| !held(p)) {
             let Piece { operand, start, step } = piece;
@@ -70,7 +87,8 @@ impl Lowering<'_> {
             emit.close_nest(opened);
         }
         emit.close_nest(opened);
-        Some(finish(emit, graph, &[id]))
+        kernels.push(finish(emit, graph, &[id]));
+        kernels
     }
 
     /// Whether a placement's operand lies where the placement wants it.
