@@ -122,6 +122,11 @@ pub(super) unsafe fn tile<S: Quads, O: Octet, const R: usize, const V: usize, co
             b = b.add(V * S::LANES);
             if FORM == PACKED { 0 } else { *t.a_depth.add(k) as usize }
         };
+        if FORM == FAR && offset.is_multiple_of(LINE) {
+            for row in &rows {
+                s.prefetch(row.wrapping_add(offset).wrapping_add(t.next_rows));
+            }
+        }
         for i in 0..R {
             if FORM == CHANNELWISE {
                 for v in 0..V {
