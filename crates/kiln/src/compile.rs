@@ -115,8 +115,8 @@ fn check_bytes(program: &Program, options: &Options) -> Result<()> {
 
 /// What passes are told of this machine; everything else is as by default.
 pub fn pass_options() -> PassOptions {
-    let functions_in_vectors = kiln_jit::Isa::detect().is_ok_and(kiln_jit::has_wide_loops);
-    PassOptions { functions_in_vectors, ..PassOptions::default() }
+    let wide_loops = kiln_jit::Isa::detect().is_ok_and(kiln_jit::has_wide_loops);
+    PassOptions { wide_loops, ..PassOptions::default() }
 }
 
 /// Elaborates a source and runs the passes, up to and including `last` if it is given.

@@ -18,6 +18,7 @@ mod occupied;
 pub mod parallel;
 pub mod pass;
 pub mod plan;
+pub mod pool;
 pub mod prepare;
 mod rewrite;
 pub mod rules;
@@ -50,6 +51,7 @@ pub static GRAPH_PASSES: &[&Pass<Graph>] = &[
     &simplify::PASS, // the rule table, to a fixed point
     &cse::PASS,      // equal values are computed once
     &dce::PASS,      // what no result needs goes
+    &pool::PASS,     // maxima of large windows are taken row by row
     &absorb::PASS,   // factors of channels move into the weights before them
     &winograd::PASS, // convolutions take fewer products
     &flatten::PASS,  // flattened images are multiplied in the order they lie in

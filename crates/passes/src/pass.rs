@@ -27,9 +27,10 @@ pub struct PassOptions {
     pub precise: bool,
     /// Threads the program will run on. Results must not depend on it, only speed.
     pub threads: usize,
-    /// Whether the code generator has the steps of functions in its vector loops. Otherwise they are
-    /// called on blocks of elements; the results are the same.
-    pub functions_in_vectors: bool,
+    /// Whether vector loops have vectors as wide as the processor's, and the steps of functions in
+    /// them. Otherwise vectors have four elements, and functions are called on blocks; the results
+    /// are the same.
+    pub wide_loops: bool,
     /// The most nodes a graph may grow to.
     pub node_limit: usize,
     /// What is decided already.
@@ -67,7 +68,7 @@ impl Default for PassOptions {
         PassOptions {
             precise: false,
             threads: 1,
-            functions_in_vectors: false,
+            wide_loops: false,
             node_limit: 1_000_000,
             choices,
         }

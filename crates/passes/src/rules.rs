@@ -7,8 +7,8 @@ mod numbers;
 mod views;
 
 use numbers::{
-    cast_none, constant_uniform, div_power_of_2, extremum_units, map_uniform, max_pool_by_rows,
-    select_known, sum_units, view_uniform,
+    cast_none, constant_uniform, div_power_of_2, extremum_units, map_uniform, select_known,
+    sum_units, view_uniform,
 };
 use views::{
     broadcast_broadcast, broadcast_units, concat_one, pad_none, pad_pad, reshape_none,
@@ -280,15 +280,6 @@ pub static RULES: &[Rule] = &[
         Some(&ops::REDUCE_MIN),
         extremum_units,
         &[|b| x(b).reshape(&[4, 1, 6]).reduce_min(&[1])],
-    ),
-    node(
-        "max-pool-by-rows",
-        Some(&ops::MAX_POOL),
-        max_pool_by_rows,
-        &[
-            |b| x(b).max_pool([4, 5], [1, 1], [1, 1]),
-            |b| b.data("x", DType::F32, &[2, 9, 8]).max_pool([4, 4], [1, 2], [2, 1]),
-        ],
     ),
     node(
         "constant-uniform",

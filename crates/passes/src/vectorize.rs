@@ -32,7 +32,7 @@ fn run(mut program: Program, notes: &mut Notes) -> Result<Program, PassError> {
         let mut body = std::mem::take(&mut kernel.body);
         let work = walk::work(&body);
         let vectors = choose(&mut body);
-        kernel.body = cut(kernel, notes.options.functions_in_vectors, body);
+        kernel.body = cut(kernel, notes.options.wide_loops, body);
         walk::renumber(&mut kernel.body);
         if !vectors && work > 16384.0 && !kernel.body.iter().any(holds_contraction) {
             notes.remark_kernel(kernel, "not vectorised: no loop walks memory with stride 1");
@@ -363,7 +363,7 @@ mod tests {
     use super::*;
     use crate::pass::{PassOptions, run};
 
-    fn after(functions_in_vectors: bool, function: &str) -> String {
+    fn after(wide_loops: bool, function: &str) -> String {
         let text = format!(
             r#"program {{
                 buffer b0 "x": f32[1000] input
@@ -379,7 +379,7 @@ mod tests {
             }}"#
         );
         let program = kiln_loops::parse(&text).expect("a program");
-        let options = PassOptions { functions_in_vectors, ..PassOptions::default() };
+        let options = PassOptions { wide_loops, ..PassOptions::default() };
         let mut notes = Notes::new(options);
         let program = run(&[&PASS], program, &mut notes, &mut |_, _| {}).expect("it succeeds");
         program.to_string()

@@ -99,21 +99,3 @@ pub(super) fn view_uniform(v: Var<'_>) -> Option<Var<'_>> {
     }
     Some(uniform(operand(v))?.broadcast(&v.shape(), &[]))
 }
-
-/// Elements that could be read from the first cache in the time that it takes to write one and read it
-/// by another kernel.
-const BETWEEN: usize = 4;
-
-/// The maximum of a window is that of its rows' maxima, which windows one above the other share. Along
-/// the rows first: of equal zeros the same one is chosen as in one go.
-pub(super) fn max_pool_by_rows(v: Var<'_>) -> Option<Var<'_>> {
-    let [kernel, stride, dilation] =
-        ["kernel", "stride", "dilation"].map(|name| <[usize; 2]>::try_from(list(v, name)));
-    let ([h, w], [down, along], [dh, dw]) = (kernel.ok()?, stride.ok()?, dilation.ok()?);
-    // What an element of the result reads: in two steps, with what is written between them and read
-    // from a cache further away, and in one.
-    let pays = down * w + h + BETWEEN < h * w;
-    pays.then(|| {
-        operand(v).max_pool([1, w], [1, along], [1, dw]).max_pool([h, 1], [down, 1], [dh, 1])
-    })
-}
