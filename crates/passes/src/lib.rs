@@ -3,6 +3,7 @@
 pub mod absorb;
 pub mod autodiff;
 pub mod collapse;
+pub mod commute;
 pub mod contract;
 pub mod cse;
 pub mod dce;
@@ -53,6 +54,7 @@ pub static GRAPH_PASSES: &[&Pass<Graph>] = &[
     &dce::PASS,      // what no result needs goes
     &pool::PASS,     // maxima of large windows are taken row by row
     &absorb::PASS,   // factors of channels move into the weights before them
+    &commute::PASS,  // windows are summed after convolutions that leave fewer channels
     &winograd::PASS, // convolutions take fewer products
     &flatten::PASS,  // flattened images are multiplied in the order they lie in
     &fuse::PASS,     // nodes are grouped into kernels

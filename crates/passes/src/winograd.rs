@@ -224,6 +224,17 @@ fn convolution<'b>(
     result.slice(&[0; 4], &[y[0], o, y[3], y[4]], &[1; 4]).reshape(y)
 }
 
+/// Whether the node puts zeros around images, or takes rows and columns off.
+pub(crate) fn is_frame(node: &Node) -> bool {
+    if node.op != &ops::PAD || node.ty.shape.rank() != 4 {
+        return false;
+    }
+    let [low, high, interior] = ["low", "high", "interior"].map(|n| node.attrs.ints(n));
+    node.attrs.float("value").to_bits() == 0
+        && interior.iter().all(|&i| i == 0)
+        && [low, high].iter().all(|sides| sides[..2] == [0, 0])
+}
+
 /// An image `[N, C, H, W]` with zeros before and after its rows and columns.
 struct Frame<'b> {
     inner: Var<'b>,
@@ -243,14 +254,11 @@ impl<'b> Frame<'b> {
                 id = g.operands(id)[0];
             }
             let node = &g[id];
-            if node.op != &ops::PAD || node.ty.shape[..] != shape {
+            if !is_frame(node) || node.ty.shape[..] != shape {
                 return None;
             }
-            let [low, high, interior] = ["low", "high", "interior"].map(|n| node.attrs.ints(n));
-            let is_frame = node.attrs.float("value").to_bits() == 0
-                && interior.iter().all(|&i| i == 0)
-                && [low, high].iter().all(|sides| sides[..2] == [0, 0]);
-            let before = |axis: usize| usize::try_from(low[axis]).ok().filter(|_| is_frame);
+            let low = node.attrs.ints("low");
+            let before = |axis: usize| usize::try_from(low[axis]).ok();
             Some((g.operands(id)[0], [before(2)?, before(3)?]))
         });
         match padded {
