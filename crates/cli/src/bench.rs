@@ -32,7 +32,7 @@ pub struct Bench {
     /// How many runs are timed
     #[arg(long, value_name = "R", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     repeat: u32,
-    /// What each kernel takes, and which lines of the program it comes from
+    /// What each kernel takes, in runs where they wait for each other, and which lines of the program it comes from
     #[arg(long)]
     profile: bool,
     /// Print one JSON object
@@ -84,7 +84,7 @@ impl Bench {
             0 => (times[middle - 1] + times[middle]) / 2.0,
             _ => times[middle],
         };
-        // Timed kernels are a little slower, so they have runs of their own.
+        // Timed kernels are a little slower and wait for each other, so they have runs of their own.
         let profile = self.profile.then(|| session.profile(self.repeat)).transpose()?;
         let report = executable.report();
         let compile_ms = report.time.as_secs_f64() * 1e3;

@@ -1,6 +1,7 @@
 //! Compiled programs: immutable, shared by sessions and threads.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -10,21 +11,15 @@ use kiln_tensor::{DType, Data, Shape, Tensor};
 
 use crate::arena::{ALIGNMENT, Arena};
 use crate::code::{Code, Entry};
-use crate::cost;
 use crate::emit::contract::{Descriptors, scratch_layout};
 use crate::emit::{ScratchLayout, Source};
 use crate::error::Error;
 use crate::session::Session;
-use crate::team::{Step, Team, grain};
+use crate::steps::steps;
+use crate::team::{Step, Team};
 
 /// The most threads a session may have.
 pub(crate) const MAX_THREADS: usize = 1024;
-
-/// Nanoseconds of work below which a kernel stays on one thread: a barrier costs about a
-/// microsecond.
-const SHARED_KERNEL: f64 = 4_000.0;
-/// Nanoseconds that threads must save in a whole run to be worth waking.
-const SHARED_PROGRAM: f64 = 10_000.0;
 
 /// How to compile and run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,8 +157,10 @@ pub(crate) struct Inner {
     descriptors: Descriptors,
     distinct: Vec<Distinct>,
     pub launches: Vec<Launch>,
-    /// Launches grouped into what one thread does and what all share; empty if one does all.
-    pub steps: Vec<(Step, std::ops::Range<usize>)>,
+    /// What the threads of a team do, with the launches of each step; empty if one does all.
+    pub steps: Vec<(Step, Range<usize>)>,
+    /// All launches of these.
+    pub shared: Range<usize>,
     pub buffers: Vec<BufferInfo>,
     pub names: HashMap<String, BufferId>,
     /// For each launch of the prelude, bytes at the beginning of the arena, of weights alone, that no
@@ -222,7 +219,7 @@ impl Executable {
                 distinct: position,
             })
             .collect();
-        let steps = steps(&program.kernels, &launches, program.prelude, options.threads);
+        let steps = steps(program, options.threads);
         let report = Report {
             kernels: launches.len(),
             prelude: program.prelude,
@@ -244,6 +241,7 @@ impl Executable {
             descriptors,
             distinct,
             launches,
+            shared: shared(&steps),
             steps,
             buffers,
             names,
@@ -316,7 +314,7 @@ impl Inner {
 
     /// The bytes at the end of the arena's first `end` without sources, in which nothing lies but
     /// temporaries.
-    pub fn temporaries(&self, end: usize) -> Option<std::ops::Range<usize>> {
+    pub fn temporaries(&self, end: usize) -> Option<Range<usize>> {
         let lasting = |b: &&BufferInfo| !matches!(b.role, Role::Temp | Role::Const);
         let reach = |b: &BufferInfo| b.offset + b.shape.bytes(b.dtype);
         let begin = self.buffers.iter().filter(lasting).map(reach).max().unwrap_or(0);
@@ -381,6 +379,13 @@ fn sources_read(program: &Program) -> Vec<usize> {
     read
 }
 
+/// The launches from the first to the last of the steps, which leave out none between them.
+fn shared(steps: &[(Step, Range<usize>)]) -> Range<usize> {
+    let launches = steps.iter().map(|s| &s.1);
+    let (first, last) = (launches.clone().map(|l| l.start).min(), launches.map(|l| l.end).max());
+    first.unwrap_or(0)..last.unwrap_or(0)
+}
+
 /// Temporaries that no kernel names need no place.
 fn is_used(program: &Program, buffer: usize) -> bool {
     let id = BufferId(buffer as u32);
@@ -415,30 +420,4 @@ fn distinct_kernels(program: &Program) -> (Vec<&Kernel>, Vec<usize>) {
         });
     }
     (found, positions)
-}
-
-/// Groups the launches after the prelude; nothing if one thread is as good as many.
-fn steps(
-    kernels: &[Kernel],
-    launches: &[Launch],
-    prelude: usize,
-    threads: usize,
-) -> Vec<(Step, std::ops::Range<usize>)> {
-    let mut steps: Vec<(Step, std::ops::Range<usize>)> = Vec::new();
-    let mut saved = 0.0;
-    for (number, (kernel, launch)) in kernels.iter().zip(launches).enumerate().skip(prelude) {
-        let cost = cost::nanoseconds(kernel);
-        let total = launch.iterations;
-        if total > 1 && cost >= SHARED_KERNEL {
-            let used = (total as f64).min(threads as f64);
-            saved += cost * (1.0 - 1.0 / used);
-            steps.push((Step::Shared { total, grain: grain(total, threads) }, number..number + 1));
-        } else {
-            match steps.last_mut() {
-                Some((Step::Alone, range)) => range.end = number + 1,
-                _ => steps.push((Step::Alone, number..number + 1)),
-            }
-        }
-    }
-    if threads == 1 || saved < SHARED_PROGRAM { Vec::new() } else { steps }
 }

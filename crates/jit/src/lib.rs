@@ -7,8 +7,9 @@
 //!
 //! The safety argument of running generated code is [`kiln_loops::verify`], which every program
 //! passes first, in release builds too: every access of a verified kernel lies within its buffer or
-//! scratch memory, and threads do not meet in an element that one of them writes. The plan says
-//! where buffers lie; that they lie within the arena is verified as well.
+//! scratch memory, and threads do not meet in an element that one of them writes: iterations of a
+//! kernel by that proof, kernels that run at the same time by [`kiln_loops::Conflicts`], which looks
+//! at where the plan put their buffers. That these lie within the arena is verified as well.
 
 #![allow(unsafe_code)] // machine code is called and its memory owned here; argued at each block
 #![warn(clippy::undocumented_unsafe_blocks)]
@@ -20,6 +21,7 @@ mod emit;
 mod error;
 mod executable;
 mod session;
+mod steps;
 mod team;
 mod wide;
 

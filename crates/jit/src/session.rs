@@ -11,7 +11,7 @@ use kiln_tensor::{DType, DataMut, Tensor};
 use crate::arena::{ALIGNMENT, Arena, trim_allocator};
 use crate::error::Error;
 use crate::executable::{BufferInfo, Inner, Role, write_tensor};
-use crate::team::{Region, Step, Task, shared_range};
+use crate::team::{Region, Step, Task};
 
 /// Names a buffer: by its id or by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +53,8 @@ pub struct Session {
     table: Table,
     /// Bytes of `arena` before the scratch, and of each thread's scratch.
     scratch: (usize, usize),
-    /// The steps that the team does, and their launches; those before and after need one thread.
+    /// The steps that the team does.
     region: Region,
-    shared: Vec<Range<usize>>,
     times: Option<Times>,
     /// Whether the prelude has run since weights were last set.
     prepared: bool,
@@ -77,12 +76,13 @@ unsafe impl Send for Table {}
 // SAFETY: as above; nothing is written through a shared reference.
 unsafe impl Sync for Table {}
 
-/// Nanoseconds of each launch of the last run.
+/// Times of the last run, in nanoseconds.
 #[derive(Debug)]
 struct Times {
+    /// That each launch took which one thread did.
     launches: Vec<AtomicU64>,
-    /// When the current shared step began, in nanoseconds since the run began.
-    mark: AtomicU64,
+    /// When each step of the region ended, since the region began; 0 if it did not run.
+    ends: Vec<AtomicU64>,
 }
 
 impl Session {
@@ -107,10 +107,7 @@ impl Session {
                 table.pointers.push(base(&executable, [&sources, &arena], buffer));
             }
         }
-        let steps: Vec<Step> = executable.steps.iter().map(|s| s.0.clone()).collect();
-        let range = shared_range(&steps);
-        let shared = executable.steps[range.clone()].iter().map(|s| s.1.clone()).collect();
-        let region = Region::new(steps[range].to_vec(), executable.report.threads);
+        let region = region(&executable, false);
         Ok(Session {
             executable,
             sources,
@@ -118,7 +115,6 @@ impl Session {
             table,
             scratch,
             region,
-            shared,
             times: None,
             prepared: false,
             released: false,
@@ -143,29 +139,29 @@ impl Session {
         self.prepare(false);
         let (prelude, launches) = (self.executable.report.prelude, self.executable.launches.len());
         let executable = self.executable.clone();
-        let team = if self.region.is_empty() { None } else { executable.team()? };
-        let (Some(team), [first, ..]) = (team, &self.shared[..]) else {
+        let team = executable.team()?;
+        let Some(team) = team else {
             self.alone(prelude..launches, 0);
             return Ok(());
         };
-        let (first, last) = (first.start, self.shared.last().map_or(launches, |r| r.end));
+        let Range { start: first, end: last } = executable.shared;
         self.alone(prelude..first, 0);
         let mut region = std::mem::replace(&mut self.region, Region::new(Vec::new(), 0));
         let begin = Instant::now();
-        let elapsed = || begin.elapsed().as_nanos() as u64;
         if let Some(times) = &self.times {
-            times.mark.store(0, Ordering::Relaxed);
+            times.ends.iter().for_each(|end| end.store(0, Ordering::Relaxed));
         }
         let this = &*self;
         let result = team.run(&mut region, |worker, step, task| {
-            let launches = this.shared[step].clone();
-            match task {
-                Task::Parts(lo, hi) => return this.launch(launches.start, worker, lo, hi),
-                Task::Over => this.note(launches.start, elapsed()),
-                Task::Alone => this.alone(launches, worker),
-            }
-            if let Some(times) = &this.times {
-                times.mark.store(elapsed(), Ordering::Relaxed);
+            let launches = executable.steps[step].1.clone();
+            match (task, &this.times) {
+                (Task::Parts(lo, hi), _) => this.launch(launches.start, worker, lo, hi),
+                (Task::Alone, _) => this.alone(launches, worker),
+                (Task::Leave, None) => {}
+                (Task::Leave, Some(times)) => {
+                    let now = begin.elapsed().as_nanos() as u64;
+                    times.ends[step].fetch_max(now, Ordering::Relaxed);
+                }
             }
         });
         self.region = region;
@@ -233,22 +229,16 @@ impl Session {
         }
     }
 
-    /// A shared kernel is over: it took since the mark.
-    fn note(&self, launch: usize, now: u64) {
-        if let Some(times) = &self.times {
-            let time = now.saturating_sub(times.mark.load(Ordering::Relaxed));
-            times.launches[launch].store(time, Ordering::Relaxed);
-        }
-    }
-
     /// Runs iterations of a kernel.
     fn launch(&self, number: usize, worker: usize, lo: i64, hi: i64) {
         let launch = &self.executable.launches[number];
         let args = self.table.pointers[self.table.starts[number]..].as_ptr();
         let scratch = self.arena.at(self.scratch.0 + worker * self.scratch.1);
         // SAFETY: the kernel was verified: it touches its arguments within their buffers, which
-        // lie within the arena and the constants, and scratch that no other thread uses. Runs
-        // borrow the session exclusively, so nothing else reads or writes the arena.
+        // lie within the arena and the constants, and scratch that no other thread uses. Other
+        // threads touch nothing that it writes: they run iterations of the same kernel, which is
+        // verified, or kernels that do not meet it. Runs borrow the session exclusively, so nothing
+        // else reads or writes the arena.
         unsafe { (launch.entry)(args, scratch, lo, hi) }
     }
 
@@ -325,20 +315,32 @@ impl Session {
         Ok(unsafe { std::slice::from_raw_parts_mut(at.cast(), len) })
     }
 
-    /// Measures each kernel of the runs that follow, or no longer. Costs two looks at the clock a
-    /// kernel.
+    /// Measures each kernel of the runs that follow, or no longer. Then kernels run one after the
+    /// other, and threads look at the clock once for each.
     pub fn set_profiling(&mut self, on: bool) {
+        self.region = region(&self.executable, on);
+        let zeros = |n: usize| (0..n).map(|_| AtomicU64::new(0)).collect();
         self.times = on.then(|| Times {
-            launches: self.executable.launches.iter().map(|_| AtomicU64::new(0)).collect(),
-            mark: AtomicU64::new(0),
+            launches: zeros(self.executable.launches.len()),
+            ends: zeros(self.executable.steps.len()),
         });
     }
 
     /// The names of the kernels, in order, with the time each took in the last run; empty unless
     /// profiling is on.
     pub fn profile(&self) -> Vec<(&str, Duration)> {
-        let times = self.times.iter().flat_map(|t| &t.launches);
-        let times = times.map(|t| Duration::from_nanos(t.load(Ordering::Relaxed)));
+        let Some(times) = &self.times else { return Vec::new() };
+        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        let mut launches: Vec<u64> = times.launches.iter().map(load).collect();
+        let mut begin = 0;
+        for (end, (step, range)) in times.ends.iter().map(load).zip(&self.executable.steps) {
+            // What several threads did took from the end of the step before.
+            if step.parts > 1 && end > 0 {
+                launches[range.start] = end.saturating_sub(begin);
+            }
+            begin = end;
+        }
+        let times = launches.into_iter().map(Duration::from_nanos);
         self.executable.launches.iter().map(|l| l.name.as_str()).zip(times).collect()
     }
 
@@ -418,6 +420,15 @@ impl Element for u8 {
     fn matches(dtype: DType) -> bool {
         dtype == DType::Bool
     }
+}
+
+/// The steps that the team does; `apart` if each is to wait for the one before.
+fn region(executable: &Inner, apart: bool) -> Region {
+    let steps = executable.steps.iter().enumerate().map(|(number, &(step, _))| match apart {
+        true => Step { after: number, ..step },
+        false => step,
+    });
+    Region::new(steps.collect(), executable.report.threads)
 }
 
 /// The address of a buffer's first element.

@@ -2,14 +2,14 @@
 //! atomic counters hand out the parts of each step.
 //!
 //! A step is over when its parts are done, not when every worker has come by: a worker that the
-//! system lets wait holds up nothing but the part it has taken. Nor does a region wait for a worker
+//! system lets wait holds up nothing but the part it has taken. Nor does a worker wait for a step to
+//! be over before it begins one that does not follow from it. Nor does a region wait for a worker
 //! that has yet to wake up: the thread that calls is a worker and begins at once. Who has nothing to
 //! do, within a region or between two, spins for a while, then yields, then sleeps, so that runs one
 //! after the other find everyone awake, and a machine with fewer cores than workers, or busy with
 //! something else, loses little.
 
 use std::cell::UnsafeCell;
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, TryLockError};
@@ -36,33 +36,36 @@ pub(crate) struct Team {
     home: Option<usize>,
 }
 
-/// A step of a region; all of it is done before the next begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// One worker does it.
-    Alone,
-    /// Parts `0..total`, handed out in runs of `grain`: to each worker first those of its own share,
-    /// so that it finds in its caches what it wrote in the steps before.
-    Shared { total: i64, grain: i64 },
+/// A step of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// Parts `0..parts`, each done by one worker.
+    pub parts: i64,
+    /// They are handed out in runs of so many: to each worker first those of its own share, so that
+    /// it finds in its caches what it wrote in the steps before.
+    pub grain: i64,
+    /// How many steps at the region's beginning are over before it begins; those between them and it
+    /// may still go on.
+    pub after: usize,
 }
 
 /// What a worker is to do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Task {
-    /// A step of its own.
+    /// A step of one part.
     Alone,
-    /// These parts of a shared step.
+    /// These parts of a step.
     Parts(i64, i64),
-    /// A shared step is over; done by one worker before any begins the next.
-    Over,
+    /// Nothing more of a step of which it did parts; no step that waits for this one has begun.
+    Leave,
 }
 
 /// The steps of a run with the state that the workers share.
 ///
-/// What a step wrote reaches the next one on processors of any memory order: whoever has done parts
-/// counts them in `done`, releasing what it wrote and acquiring what those before it did, so that the
-/// one that completes the count has seen all of it; it releases that by `over`, which the others
-/// acquire. `taken` hands out numbers and orders nothing. The gate does the same around the region.
+/// What a step wrote reaches those that wait for it on processors of any memory order: whoever has
+/// done parts counts them in `done`, releasing what it wrote, and whoever finds the count complete
+/// acquires what all wrote. `taken` hands out numbers and orders nothing. The gate does the same
+/// around the region.
 #[derive(Debug)]
 pub(crate) struct Region {
     steps: Vec<Step>,
@@ -71,8 +74,6 @@ pub(crate) struct Region {
     /// Of each step.
     done: Vec<Line<AtomicI64>>,
     workers: usize,
-    /// Steps that are over.
-    over: AtomicUsize,
     failed: AtomicBool,
     sleepers: Sleepers,
 }
@@ -94,69 +95,62 @@ impl Region {
             done: lines(steps.len()),
             workers,
             steps,
-            over: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
             sleepers: Sleepers::default(),
         }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
-    }
-
     fn reset(&mut self) {
         self.taken.iter_mut().chain(&mut self.done).for_each(|line| *line.0.get_mut() = 0);
-        *self.over.get_mut() = 0;
         *self.failed.get_mut() = false;
     }
 
     /// One worker's part; ends early if another failed.
     fn work(&self, worker: usize, spins: usize, f: &(impl Fn(usize, usize, Task) + Sync)) {
+        let workers = self.workers as i64;
+        // Steps at the beginning that this worker knows to be over.
+        let mut over = 0;
         for (number, step) in self.steps.iter().enumerate() {
-            let (total, grain) = match *step {
-                Step::Alone => (1, 1),
-                Step::Shared { total, grain } => (total, grain),
-            };
-            let workers = self.workers as i64;
+            if !self.wait(&mut over, step.after, spins) {
+                return;
+            }
             let mut parts = 0;
             for share in (worker..worker + self.workers).map(|w| w % self.workers) {
-                let bound = |n: i64| (n * total + workers - 1) / workers;
+                let bound = |n: i64| (n * step.parts + workers - 1) / workers;
                 let (start, end) = (bound(share as i64), bound(share as i64 + 1));
                 let taken = &self.taken[number * self.workers + share].0;
                 loop {
-                    let first = start + taken.fetch_add(grain, Ordering::Relaxed);
+                    let first = start + taken.fetch_add(step.grain, Ordering::Relaxed);
                     if first >= end {
                         break;
                     }
-                    let last = end.min(first + grain);
-                    match step {
-                        Step::Alone => f(worker, number, Task::Alone),
-                        Step::Shared { .. } => f(worker, number, Task::Parts(first, last)),
-                    }
+                    let last = end.min(first + step.grain);
+                    let task = if step.parts == 1 { Task::Alone } else { Task::Parts(first, last) };
+                    f(worker, number, task);
                     parts += last - first;
                 }
             }
-            // Once a step: the others' caches wait for this line.
-            let done = &self.done[number].0;
-            if parts > 0 && done.fetch_add(parts, Ordering::AcqRel) + parts == total {
-                if let Step::Shared { .. } = step {
-                    f(worker, number, Task::Over);
+            if parts > 0 {
+                f(worker, number, Task::Leave);
+                // Once a step: the others' caches wait for this line.
+                if self.done[number].0.fetch_add(parts, Ordering::SeqCst) + parts == step.parts {
+                    self.sleepers.wake();
                 }
-                self.over.store(number + 1, Ordering::SeqCst);
-                self.sleepers.wake();
-            }
-            let is_last = number + 1 == self.steps.len();
-            if !is_last && !self.wait(number, spins) {
-                return;
             }
         }
     }
 
-    /// Waits until the step is over; `false` if a worker failed.
-    fn wait(&self, step: usize, spins: usize) -> bool {
-        self.sleepers.wait(spins, || {
-            self.over.load(Ordering::SeqCst) <= step && !self.failed.load(Ordering::SeqCst)
-        });
+    /// Waits until the first `after` steps are over, of which the first `over` are; `false` if a
+    /// worker failed.
+    fn wait(&self, over: &mut usize, after: usize, spins: usize) -> bool {
+        let is_over = |n: usize| self.done[n].0.load(Ordering::SeqCst) == self.steps[n].parts;
+        let mut waiting = || {
+            while *over < after && is_over(*over) {
+                *over += 1;
+            }
+            *over < after && !self.failed.load(Ordering::SeqCst)
+        };
+        self.sleepers.wait(spins, &mut waiting);
         !self.failed.load(Ordering::Acquire)
     }
 
@@ -313,13 +307,13 @@ struct Sleepers {
 
 impl Sleepers {
     /// Returns once the condition no longer holds: spins for a while, then yields, then sleeps.
-    fn wait(&self, spins: usize, waiting: impl Fn() -> bool) {
+    fn wait(&self, spins: usize, mut waiting: impl FnMut() -> bool) {
         let mut tries = 0;
         while waiting() {
             match tries {
                 n if n < spins => std::hint::spin_loop(),
                 n if n < spins + YIELDS => std::thread::yield_now(),
-                _ => self.sleep(&waiting),
+                _ => self.sleep(&mut waiting),
             }
             tries += 1;
         }
@@ -327,7 +321,7 @@ impl Sleepers {
 
     /// The count of sleepers is raised before the condition is looked at again, and the condition
     /// is changed before the count is looked at: one of the two sees the other.
-    fn sleep(&self, waiting: impl Fn() -> bool) {
+    fn sleep(&self, waiting: &mut impl FnMut() -> bool) {
         let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         self.count.fetch_add(1, Ordering::SeqCst);
         while waiting() {
@@ -342,21 +336,6 @@ impl Sleepers {
             drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
             self.wake.notify_all();
         }
-    }
-}
-
-/// Runs of parts: sixteen for each thread, which leaves little waiting at the end.
-pub(crate) fn grain(parts: i64, threads: usize) -> i64 {
-    (parts / (threads as i64 * 16)).max(1)
-}
-
-/// The steps `range` of `steps` are all there is to do in parallel: what stands before and after
-/// needs no team.
-pub(crate) fn shared_range(steps: &[Step]) -> Range<usize> {
-    let shared = |step: &Step| matches!(step, Step::Shared { .. });
-    match (steps.iter().position(shared), steps.iter().rposition(shared)) {
-        (Some(first), Some(last)) => first..last + 1,
-        _ => 0..0,
     }
 }
 
@@ -422,50 +401,78 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicU64;
 
+    fn step(parts: i64, grain: i64, after: usize) -> Step {
+        Step { parts, grain, after }
+    }
+
     #[test]
-    fn every_part_is_done_once_and_steps_do_not_overlap() {
+    fn every_part_is_done_once_and_no_step_begins_before_those_it_waits_for_are_over() {
         for threads in [1, 2, 3, 7] {
             let team = Team::new(threads).unwrap();
-            let shared = Step::Shared { total: 100, grain: 3 };
-            let steps = [shared.clone(), shared.clone(), Step::Alone, shared.clone(), Step::Alone];
+            let steps = [
+                step(100, 3, 0),
+                step(100, 3, 1),
+                step(1, 1, 1),
+                step(100, 3, 3),
+                step(1, 1, 3),
+                step(50, 1, 4),
+            ];
             let mut region = Region::new(steps.to_vec(), threads);
             for _ in 0..500 {
                 let done: Vec<AtomicI64> = steps.iter().map(|_| AtomicI64::new(0)).collect();
-                let (early, over) = (AtomicU64::new(0), AtomicU64::new(0));
-                let result = team.run(&mut region, |worker, step, task| {
+                let (early, late) = (AtomicU64::new(0), AtomicU64::new(0));
+                let result = team.run(&mut region, |worker, number, task| {
                     assert!(worker < threads);
-                    let whole = |s: usize| if steps[s] == Step::Alone { 1 } else { 100 };
-                    if (0..step).any(|s| done[s].load(Ordering::SeqCst) != whole(s)) {
-                        early.fetch_add(1, Ordering::SeqCst);
-                    }
-                    let n = match task {
+                    let is_over = |n: usize| done[n].load(Ordering::SeqCst) == steps[n].parts;
+                    let parts = match task {
                         Task::Alone => 1,
                         Task::Parts(first, last) => last - first,
-                        Task::Over => {
-                            over.fetch_add(1, Ordering::SeqCst);
-                            0
+                        Task::Leave => {
+                            let waiting = (0..steps.len()).filter(|&n| steps[n].after > number);
+                            let begun = waiting.filter(|&n| done[n].load(Ordering::SeqCst) > 0);
+                            late.fetch_add(begun.count() as u64, Ordering::SeqCst);
+                            return;
                         }
                     };
-                    done[step].fetch_add(n, Ordering::SeqCst);
+                    let waits = !(0..steps[number].after).all(is_over);
+                    early.fetch_add(waits.into(), Ordering::SeqCst);
+                    done[number].fetch_add(parts, Ordering::SeqCst);
                 });
                 assert_eq!(result, Some(Ok(())));
                 let counts: Vec<i64> = done.iter().map(|d| d.load(Ordering::SeqCst)).collect();
-                assert_eq!(counts, [100, 100, 1, 100, 1]);
-                assert_eq!((early.into_inner(), over.into_inner()), (0, 3));
+                assert_eq!(counts, steps.each_ref().map(|s| s.parts));
+                assert_eq!((early.into_inner(), late.into_inner()), (0, 0));
             }
         }
+    }
+
+    /// Were there a barrier, the first step's part would wait for the second's in vain.
+    #[test]
+    fn a_step_that_waits_for_nothing_is_begun_while_another_goes_on() {
+        let team = Team::new(2).unwrap();
+        let mut region = Region::new(vec![step(1, 1, 0), step(1, 1, 0), step(2, 1, 2)], 2);
+        let begun = AtomicBool::new(false);
+        let result = team.run(&mut region, |_, number, task| match (number, task) {
+            (0, Task::Alone) => {
+                while !begun.load(Ordering::SeqCst) {
+                    std::thread::yield_now();
+                }
+            }
+            (1, _) => begun.store(true, Ordering::SeqCst),
+            _ => {}
+        });
+        assert_eq!(result, Some(Ok(())));
     }
 
     #[test]
     fn a_panic_ends_the_region_with_an_error_and_leaves_the_team_usable() {
         let team = Team::new(3).unwrap();
-        let shared = Step::Shared { total: 9, grain: 1 };
-        let mut region = Region::new(vec![shared.clone(), Step::Alone, shared], 3);
+        let mut region = Region::new(vec![step(9, 1, 0), step(1, 1, 0), step(9, 1, 2)], 3);
         for bad in 0..3 {
-            let result = team.run(&mut region, |_, step, task| {
+            let result = team.run(&mut region, |_, number, task| {
                 let hit = matches!(task, Task::Alone | Task::Parts(4, _));
                 // `resume_unwind` unwinds without printing a message.
-                if step == bad && hit {
+                if number == bad && hit {
                     std::panic::resume_unwind(Box::new(()));
                 }
             });
@@ -477,21 +484,15 @@ mod tests {
     #[test]
     fn a_busy_team_says_so() {
         let team = Team::new(2).unwrap();
-        let mut outer = Region::new(vec![Step::Alone], 2);
+        let mut outer = Region::new(vec![step(1, 1, 0)], 2);
         let refused = AtomicBool::new(false);
-        let result = team.run(&mut outer, |_, _, _| {
-            let mut inner = Region::new(vec![Step::Alone], 2);
-            refused.store(team.run(&mut inner, |_, _, _| ()).is_none(), Ordering::SeqCst);
+        let result = team.run(&mut outer, |_, _, task| {
+            let mut inner = Region::new(vec![step(1, 1, 0)], 2);
+            if let Task::Alone = task {
+                refused.store(team.run(&mut inner, |_, _, _| ()).is_none(), Ordering::SeqCst);
+            }
         });
         assert_eq!(result, Some(Ok(())));
         assert!(refused.into_inner());
-    }
-
-    #[test]
-    fn only_what_lies_between_shared_steps_needs_the_team() {
-        let shared = Step::Shared { total: 2, grain: 1 };
-        let steps = [Step::Alone, shared.clone(), Step::Alone, shared, Step::Alone];
-        assert_eq!(shared_range(&steps), 1..4);
-        assert_eq!(shared_range(&[Step::Alone]), 0..0);
     }
 }

@@ -13,6 +13,8 @@ use kiln_tensor::MAX_BYTES;
 
 use crate::ir::*;
 
+pub(crate) use kernel::Elements;
+
 mod kernel;
 mod operands;
 mod race;

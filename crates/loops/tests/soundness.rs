@@ -1,4 +1,5 @@
-//! The verifier against brute force: what it accepts is in bounds and free of races.
+//! The verifier against brute force: what it accepts is in bounds and free of races, and kernels that
+//! it lets run at the same time do not meet.
 //!
 //! Random small nests are run by an enumeration of their loops that shares no code with the
 //! verifier. Accepting a broken program fails the test; so does refusing too many sound ones.
@@ -6,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_loops::{
-    Affine, Buffer, BufferId, BufferKind, For, Index, Inst, Kernel, LoopKind, Mem, Program, Reg,
-    Scalar, Stmt, Var, verify,
+    Affine, Buffer, BufferId, BufferKind, Conflicts, For, Index, Inst, Kernel, LoopKind, Mem,
+    Program, Reg, Scalar, Stmt, Var, verify,
 };
 use kiln_tensor::{DType, Shape};
 
@@ -141,6 +142,26 @@ fn sound(accesses: &[(i64, i64, bool)], elements: usize) -> bool {
     touched.values().all(|(iterations, written)| iterations.len() == 1 || !written)
 }
 
+/// A kernel for each body, on the buffer beside it; buffers by their elements and places.
+fn program(kernels: Vec<(BufferId, Vec<Stmt>)>, buffers: Vec<(usize, Option<usize>)>) -> Program {
+    let buffers = buffers.into_iter().enumerate().map(|(n, (elements, offset))| Buffer {
+        name: format!("x{n}"),
+        dtype: DType::F32,
+        shape: Shape::new([elements]).unwrap(),
+        kind: BufferKind::Param,
+        offset,
+    });
+    let kernels = kernels.into_iter().map(|(buffer, body)| Kernel {
+        name: "k".into(),
+        args: vec![buffer],
+        locations: [].into(),
+        locals: vec![],
+        body,
+    });
+    let (buffers, kernels) = (buffers.collect(), kernels.collect());
+    Program { buffers, kernels, arena_bytes: 0, prelude: 0 }
+}
+
 fn compare(kind: LoopKind, seed: u64) -> (usize, usize) {
     let mut random = Random(seed);
     let (mut accepted, mut refused) = (0, 0);
@@ -149,24 +170,7 @@ fn compare(kind: LoopKind, seed: u64) -> (usize, usize) {
         let body = nest(&mut random, kind);
         let mut accesses = Vec::new();
         enumerate(&body, &mut BTreeMap::new(), None, &mut accesses);
-        let program = Program {
-            buffers: vec![Buffer {
-                name: "x".into(),
-                dtype: DType::F32,
-                shape: Shape::new([elements]).unwrap(),
-                kind: BufferKind::Param,
-                offset: None,
-            }],
-            kernels: vec![Kernel {
-                name: "k".into(),
-                args: vec![BufferId(0)],
-                locations: [].into(),
-                locals: vec![],
-                body,
-            }],
-            arena_bytes: 0,
-            prelude: 0,
-        };
+        let program = program(vec![(BufferId(0), body)], vec![(elements, None)]);
         let sound = sound(&accesses, elements);
         match verify(&program) {
             Ok(()) => {
@@ -192,4 +196,63 @@ fn what_is_accepted_in_vector_loops_is_sound() {
     let (accepted, refused) = compare(LoopKind::Vector, 2);
     assert!(accepted > 2000, "{accepted} accepted, {refused} sound ones refused");
     assert!(refused * 4 < accepted, "{accepted} accepted, {refused} sound ones refused");
+}
+
+/// A nest whose first access, or both, begin at an element.
+fn moved(mut body: Vec<Stmt>, by: i64) -> Vec<Stmt> {
+    for stmt in &mut body {
+        match stmt {
+            Stmt::For(f) => f.body = moved(std::mem::take(&mut f.body), by),
+            Stmt::Store(_, index, _) | Stmt::Let(_, Inst::Load(_, index)) => {
+                *index = index.offset(by);
+            }
+            _ => {}
+        }
+    }
+    body
+}
+
+#[test]
+fn kernels_that_may_run_at_the_same_time_do_not_meet() {
+    let mut random = Random(3);
+    let (mut apart, mut refused) = (0, 0);
+    for _ in 0..20_000 {
+        let bodies = [0, 1].map(|_| {
+            let by = random.pick(&[0, 0, 1, 7, 40, 100]);
+            moved(nest(&mut random, LoopKind::Serial), by)
+        });
+        // One buffer, or two that may share bytes.
+        let one = random.below(3) > 0;
+        let offset = 64 * random.below(16);
+        let buffers = vec![(300, Some(0)), (300, Some(offset))];
+        let ids = [BufferId(0), BufferId(if one { 0 } else { 1 })];
+        let program = program(ids.into_iter().zip(bodies.clone()).collect(), buffers);
+        let mut accesses = Vec::new();
+        for (kernel, body) in bodies.iter().enumerate() {
+            let mut own = Vec::new();
+            enumerate(body, &mut BTreeMap::new(), Some(kernel as i64), &mut own);
+            // Kernels that are not legal are not compared.
+            if own.iter().any(|a| !(0..300).contains(&a.1)) {
+                accesses.clear();
+                break;
+            }
+            let moved = if one { 0 } else { offset as i64 / 4 * kernel as i64 };
+            accesses.extend(own.into_iter().map(|(k, element, write)| (k, element + moved, write)));
+        }
+        if accesses.is_empty() {
+            continue;
+        }
+        let sound = sound(&accesses, 600);
+        match Conflicts::new(&program).meet(0, 1) {
+            false => {
+                assert!(sound, "said to be apart, but they meet:\n{program}");
+                apart += 1;
+            }
+            // Of buffers it is bytes that count.
+            true if sound && one => refused += 1,
+            true => {}
+        }
+    }
+    assert!(apart > 2000, "{apart} are apart, {refused} others too");
+    assert!(refused * 4 < apart, "{apart} are apart, {refused} others too");
 }

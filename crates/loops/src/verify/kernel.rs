@@ -52,25 +52,7 @@ pub(super) struct Touch<'p> {
 /// Checks one kernel but for what [`order`] does; what it touches, in order: of each argument the
 /// first read and the first write.
 pub(super) fn verify<'p>(program: &'p Program, kernel: &'p Kernel) -> Result<Vec<Touch<'p>>> {
-    let args: Vec<&Buffer> = kernel.args.iter().map(|&id| program.buffer(id)).collect();
-    for (i, local) in kernel.locals.iter().enumerate() {
-        if local.elements > MAX_BYTES / 4 {
-            return fail(format!("local l{i}"), "it is too large");
-        }
-    }
-    let mut verifier = Verifier {
-        args,
-        locals: &kernel.locals,
-        vars: BTreeMap::new(),
-        regs: BTreeMap::new(),
-        used_vars: HashSet::new(),
-        used_regs: HashSet::new(),
-        loops: Vec::new(),
-        counters: Counters::default(),
-        accesses: Vec::new(),
-        only: kernel.body.len() == 1,
-    };
-    verifier.body(&kernel.body)?;
+    let verifier = Verifier::of(program, kernel, false)?;
     let mut seen = HashSet::new();
     let mut touches = Vec::new();
     for &Access { mem, write, stmt, .. } in &verifier.accesses {
@@ -81,6 +63,43 @@ pub(super) fn verify<'p>(program: &'p Program, kernel: &'p Kernel) -> Result<Vec
         }
     }
     Ok(touches)
+}
+
+/// The elements that a kernel touches.
+#[derive(Debug)]
+pub(crate) struct Elements {
+    counters: Counters,
+    /// Indices into each buffer, and whether the kernel writes there.
+    at: HashSet<(BufferId, Linear, bool)>,
+}
+
+impl Elements {
+    /// Of a verified kernel; `None` if it breaks a rule after all.
+    pub fn of(program: &Program, kernel: &Kernel) -> Option<Elements> {
+        let Verifier { counters, accesses, .. } = Verifier::of(program, kernel, true).ok()?;
+        let at = accesses.into_iter().filter_map(|access| match access.mem {
+            Mem::Arg(arg) => Some((kernel.args[arg as usize], access.index, access.write)),
+            Mem::Local(_) => None,
+        });
+        let at = at.collect();
+        Some(Elements { counters, at })
+    }
+
+    /// Whether those of a buffer that either kernel writes are shown to be no other's.
+    pub fn are_apart(&self, other: &Elements, id: BufferId) -> bool {
+        let (own, others) = (self.to(id), other.to(id));
+        own.len().saturating_mul(others.len()) <= MAX_PAIRS
+            && own.iter().all(|(a, write)| {
+                others
+                    .iter()
+                    .filter(|(_, writes)| *write || *writes)
+                    .all(|(b, _)| race::apart((&self.counters, a), (&other.counters, b)))
+            })
+    }
+
+    fn to(&self, id: BufferId) -> Vec<(&Linear, bool)> {
+        self.at.iter().filter(|e| e.0 == id).map(|(_, index, write)| (index, *write)).collect()
+    }
 }
 
 /// What is known of a visible register.
@@ -124,9 +143,36 @@ pub(super) struct Verifier<'p> {
     accesses: Vec<Access<'p>>,
     /// Whether the kernel's body is one statement.
     only: bool,
+    /// Whether its loops are known to be free of races.
+    no_races: bool,
 }
 
 impl<'p> Verifier<'p> {
+    /// Verifies a kernel, but for races if they are known not to be.
+    fn of(program: &'p Program, kernel: &'p Kernel, no_races: bool) -> Result<Verifier<'p>> {
+        let args: Vec<&Buffer> = kernel.args.iter().map(|&id| program.buffer(id)).collect();
+        for (i, local) in kernel.locals.iter().enumerate() {
+            if local.elements > MAX_BYTES / 4 {
+                return fail(format!("local l{i}"), "it is too large");
+            }
+        }
+        let mut verifier = Verifier {
+            args,
+            locals: &kernel.locals,
+            vars: BTreeMap::new(),
+            regs: BTreeMap::new(),
+            used_vars: HashSet::new(),
+            used_regs: HashSet::new(),
+            loops: Vec::new(),
+            counters: Counters::default(),
+            accesses: Vec::new(),
+            only: kernel.body.len() == 1,
+            no_races,
+        };
+        verifier.body(&kernel.body)?;
+        Ok(verifier)
+    }
+
     fn body(&mut self, body: &'p [Stmt]) -> Result<()> {
         let mut defined = Vec::new();
         for stmt in body {
@@ -260,6 +306,7 @@ impl<'p> Verifier<'p> {
         self.vars.remove(&var);
         let open = self.loops.pop().expect("pushed above");
         match kind {
+            _ if self.no_races => Ok(()),
             LoopKind::Serial => Ok(()),
             LoopKind::Parallel | LoopKind::Vector => self.races(&open),
         }

@@ -1,4 +1,4 @@
-//! Shows that iterations of a loop touch different elements.
+//! Shows that iterations of a loop touch different elements, and that two kernels do.
 //!
 //! Two accesses in two different iterations meet only if a linear equation has a solution: their
 //! indices are equal, while the loop's variable differs by at least one step. Every unknown has a
@@ -22,6 +22,23 @@ pub(crate) fn disjoint(counters: &Counters, p: Slot, a: &Linear, b: &Linear) -> 
         by_variable(counters, p, &a, &b, whole)
     };
     by_variable(false) || by_chunks(counters, p, a, b) || by_variable(true)
+}
+
+/// Whether no element is reached by both `a` and `b`, indices of two kernels, each with its counters.
+pub(crate) fn apart(a: (&Counters, &Linear), b: (&Counters, &Linear)) -> bool {
+    let unknowns = |(counters, e): (&Counters, &Linear), sign: i128| -> Vec<Unknown> {
+        let unknown = |&(slot, c): &(Slot, i128)| {
+            let counter = counters.get(slot);
+            match counter.start {
+                Some(_) => (sign * c, 0, counter.last),
+                None => (sign * c * counter.step, 0, counter.last / counter.step),
+            }
+        };
+        e.terms.iter().map(unknown).collect()
+    };
+    let mut all = unknowns(a, 1);
+    all.extend(unknowns(b, -1));
+    impossible(all, a.1.constant - b.1.constant)
 }
 
 /// The start of a counter of the body, unless it counts over the whole range.
