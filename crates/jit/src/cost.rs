@@ -10,8 +10,8 @@ const BLOCK: f64 = 0.6;
 /// Nanoseconds of a multiplication and addition in a micro-kernel, and of packing an element.
 const PRODUCT: f64 = 0.025;
 const PACK: f64 = 0.5;
-/// Nanoseconds of an addition or multiplication in a transform of tiles.
-const TRANSFORM: f64 = 0.02;
+/// Nanoseconds of an addition or multiplication in a transform of tiles, with what it loads and stores.
+const TRANSFORM: f64 = 0.06;
 
 /// Nanoseconds of the whole kernel on one thread.
 pub(crate) fn nanoseconds(kernel: &Kernel) -> f64 {
