@@ -22,6 +22,8 @@ use crate::walk::{self, Touched};
 
 mod turns;
 
+pub(crate) use turns::MAX_KEPT;
+
 /// See the module.
 pub static PASS: Pass<Program> =
     Pass { name: "join", doc: "join kernels that go through the same rows", run };

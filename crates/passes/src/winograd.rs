@@ -24,6 +24,7 @@ use kiln_graph::{Builder, Graph, GraphError, Node, Var, ops, rebuild};
 use kiln_tensor::DType;
 
 use crate::fixed::fixed;
+use crate::lower::is_turn;
 use crate::pass::{Notes, Pass, PassError, Way};
 use crate::rewrite;
 
@@ -116,7 +117,8 @@ impl Sizes {
         self.products(1, [rows, self.taps * self.taps * self.channels])
     }
 
-    /// Nanoseconds by tiles. Threads share rows of tiles, or images if there are several.
+    /// Nanoseconds by tiles. Threads share rows of tiles; of several images, whole ones, unless some rows
+    /// of tiles are a turn.
     fn tiled(&self, form: WinogradForm) -> f64 {
         let (tiles, factors, channels) =
             (self.tiles(form.tile), form.factors(), self.phase_channels());
@@ -124,8 +126,13 @@ impl Sizes {
             let elements = (factors * tiles).saturating_mul(channels + self.outputs);
             elements.saturating_mul(size_of::<f32>())
         };
-        let turns = if self.images > 1 { self.images } else { self.results[0].div_ceil(form.tile) };
-        let spilled = if bytes(tiles / turns) > STAYS { 2 * bytes(tiles) } else { 0 };
+        let [rows, row] = self.results.map(|n| n.div_ceil(form.tile));
+        let is_turn = |rows: &usize| is_turn(factors, [rows * row, self.outputs, channels]);
+        let turn = match self.images {
+            1 => 1,
+            _ => (1..=rows).filter(|d| rows.is_multiple_of(*d)).find(is_turn).unwrap_or(rows),
+        };
+        let spilled = if bytes(turn * row) > STAYS { 2 * bytes(tiles) } else { 0 };
         let transformed = factors * tiles * (channels + self.outputs);
         self.products(factors, [tiles, channels])
             + TRANSFORM * transformed as f64

@@ -4,6 +4,10 @@
 //! no part then touches what another turn of either writes: the verifier's proof that turns of a
 //! parallel loop are apart is the proof that one kernel after the other is one turn after the other.
 //! What a turn writes is then in the cache of the thread that reads it, and a barrier is saved.
+//!
+//! Turns of a batch are whole images, which leave more than stays in that cache. Where a contraction has
+//! smaller ones, the loops over rows by which two kernels meet in an image become one, by the same proof;
+//! if a turn is nothing else, threads share the rows of all images.
 
 use kiln_loops::{
     Affine, BufferId, For, Inst, Kernel, Local, LoopKind, Mem, Program, Stmt, Var, accesses,
@@ -14,49 +18,67 @@ use super::{MAX_STATEMENTS, beside, with_both};
 use crate::parallel::are_enough;
 use crate::walk::{self, Touched};
 
-/// Bytes of what becomes memory of a thread, at most: it is to stay in the second-level cache beside
-/// the weights that are read meanwhile.
-const MAX_KEPT: usize = 512 << 10;
+/// Bytes of what becomes memory of a thread in a kernel, at most: it is to stay in the second-level cache
+/// beside the weights that are read meanwhile.
+pub(crate) const MAX_KEPT: usize = 3 << 19;
 
 /// The kernel whose turns do what those of one and then of the other do, if one of them shares out
 /// turns already.
 pub(super) fn join(program: &Program, before: &Kernel, next: &Kernel) -> Option<Kernel> {
     let (one, other) = (outermost(before)?, outermost(next)?);
-    let shared = |f: &For| f.kind == LoopKind::Parallel;
-    let turns = match (shared(one), shared(other)) {
-        (true, true) if one.end == other.end => one.end,
-        (true, false) => one.end,
-        (false, true) => other.end,
-        _ => return None,
-    };
-    // What is not shared out yet would not be into many more parts.
-    let few = |f: &For, kernel: &Kernel| shared(f) || are_enough(turns, kernel);
-    let (written, read) = (Touched::by(before).writes, Touched::by(next).reads);
-    if !written.iter().any(|b| read.contains(b)) || !few(one, before) || !few(other, next) {
+    let (turns, most) = (one.end.min(other.end), one.end.max(other.end));
+    if !(is_shared(one) || is_shared(other)) || !most.is_multiple_of(turns) {
         return None;
     }
-    let (mut one, other) = (cut(one, turns)?, cut(other, turns)?);
+    let (written, read) = (Touched::by(before).writes, Touched::by(next).reads);
+    if !written.iter().any(|b| read.contains(b)) {
+        return None;
+    }
+    // Threads share as many turns as they did, or so many that more are not better.
+    let enough = |turns: usize| {
+        [(one, before), (other, next)]
+            .into_iter()
+            .all(|(f, kernel)| is_shared(f) && f.iterations() <= turns || are_enough(turns, kernel))
+    };
+    let fewer = |count: fn(&For) -> usize| {
+        [one, other].into_iter().any(|f| is_shared(f) && count(f) > turns)
+    };
+    let (by_rows, whole) = (fewer(For::iterations), !fewer(|f| f.end) && enough(turns));
+    if !by_rows && !whole {
+        return None;
+    }
+
+    let outer = cut(one, turns, Var(walk::fresh(&before.body).1))?;
+    let second = cut(other, turns, Var(walk::fresh(&next.body).1))?;
     let mut kernel = with_both(before, next);
-    let body = beside(&mut kernel, &one, other, next, before.locals.len());
-    one.body.extend(body);
-    one.kind = LoopKind::Parallel;
-    let mut statements = 0;
-    walk::each(&one.body, &mut |_| statements += 1);
-    kernel.body = vec![Stmt::For(one)];
-    (statements <= MAX_STATEMENTS && verify_kernel(program, &kernel).is_ok()).then_some(kernel)
+    let second = beside(&mut kernel, &outer, second, next, before.locals.len());
+    let (first, turn) = (outer.body, For { body: Vec::new(), kind: LoopKind::Parallel, ..outer });
+    let both = Both { program, kernel: Kernel { body: Vec::new(), ..kernel }, turn };
+    let joined = if by_rows { both.by_rows(&first, &second) } else { None };
+    joined
+        .filter(|kernel| enough(kernel.iterations()))
+        .or_else(|| whole.then(|| both.with([first, second].concat()))?)
 }
 
-/// The kernel's loop, if it is all there is and counts from 0 by ones; one of those whose turns are
-/// shared out together would lose the others' turns.
+fn is_shared(f: &For) -> bool {
+    f.kind == LoopKind::Parallel
+}
+
+/// The kernel's loop, if it is all there is and counts from 0 by ones. A single contraction, whose blocks
+/// are of rows and of columns, stays as it was shared out.
 fn outermost(kernel: &Kernel) -> Option<&For> {
     let [Stmt::For(outer)] = &kernel.body[..] else { return None };
-    let alone = outer.parallel().is_none();
-    (alone && outer.kind != LoopKind::Vector && walk::is_whole(outer) && outer.end > 1)
-        .then_some(outer)
+    let blocks = |f: &For| f.parallel().is_some() || matches!(f.body[..], [Stmt::Contract(_), ..]);
+    (!outer.parallel().is_some_and(blocks) && may_be_cut(outer)).then_some(outer)
 }
 
-/// The loop in so many turns, each of which runs an equal part of it.
-fn cut(whole: &For, turns: usize) -> Option<For> {
+/// Whether a loop counts from 0 by ones, more than once.
+fn may_be_cut(f: &For) -> bool {
+    walk::is_whole(f) && f.end > 1 && f.kind != LoopKind::Vector
+}
+
+/// The loop in so many turns, each of which runs an equal part of it. The part has a new variable.
+fn cut(whole: &For, turns: usize, fresh: Var) -> Option<For> {
     if whole.end == turns {
         return Some(whole.clone());
     }
@@ -64,60 +86,151 @@ fn cut(whole: &For, turns: usize) -> Option<For> {
         return None;
     }
     let length = whole.end / turns;
-    let (_, fresh) = walk::fresh(std::slice::from_ref(&Stmt::For(whole.clone())));
-    let turn = Var(fresh);
     let mut part = For { extent: length, end: length, kind: LoopKind::Serial, ..whole.clone() };
-    let at = Affine::var(turn).times(length as i64).plus(&Affine::var(part.var));
+    let at = Affine::var(fresh).times(length as i64).plus(&Affine::var(part.var));
     walk::map_affine(&mut part.body, &mut |a| *a = a.substitute(whole.var, &at));
-    Some(For { var: turn, extent: turns, end: turns, body: vec![Stmt::For(part)], ..whole.clone() })
+    let body = vec![Stmt::For(part)];
+    Some(For { var: fresh, extent: turns, end: turns, body, ..whole.clone() })
+}
+
+/// Two kernels that become one, and the loop whose turns do the work of both; neither has a body.
+struct Both<'p> {
+    program: &'p Program,
+    kernel: Kernel,
+    turn: For,
+}
+
+impl Both<'_> {
+    /// The kernel with the statements in each turn, if turns then are apart.
+    fn with(&self, mut body: Vec<Stmt>) -> Option<Kernel> {
+        if body.len() > 1 {
+            // Threads share loops right inside one another only.
+            walk::each_mut(&mut body, &mut |stmt| {
+                if let Stmt::For(f) = stmt
+                    && is_shared(f)
+                {
+                    f.kind = LoopKind::Serial;
+                }
+            });
+        }
+        let body = vec![Stmt::For(For { body, ..self.turn.clone() })];
+        let kernel = Kernel { body, ..self.kernel.clone() };
+        let mut statements = 0;
+        walk::each(&kernel.body, &mut |_| statements += 1);
+        let legal = statements <= MAX_STATEMENTS && verify_kernel(self.program, &kernel).is_ok();
+        legal.then_some(kernel)
+    }
+
+    /// The same, where the loop that ends the first statements and the one that begins the second have
+    /// become one, if its turns are apart as well.
+    fn by_rows(&self, first: &[Stmt], second: &[Stmt]) -> Option<Kernel> {
+        let ([before @ .., Stmt::For(one)], [Stmt::For(other), after @ ..]) = (first, second)
+        else {
+            return None;
+        };
+        if !may_be_cut(one) || !may_be_cut(other) {
+            return None;
+        }
+        let rows = one.end.min(other.end);
+        let fresh = walk::fresh(first).1.max(walk::fresh(second).1).max(self.turn.var.0 + 1);
+        let (mut one, mut other) = (cut(one, rows, Var(fresh))?, cut(other, rows, Var(fresh))?);
+        walk::rename(
+            &mut other.body,
+            &mut |r| r,
+            &mut |v| if v == other.var { one.var } else { v },
+            &mut |mem| mem,
+        );
+        one.body.append(&mut other.body);
+        let rows = Stmt::For(For { kind: LoopKind::Parallel, ..one });
+        let alone = self.with(vec![rows.clone()])?;
+        if before.is_empty() && after.is_empty() {
+            return Some(alone);
+        }
+        self.with([before, &[rows], after].concat())
+    }
 }
 
 /// Buffers that only this kernel touches become memory of the thread that runs a turn, as large as
 /// what one turn touches.
 pub(super) fn keep(program: &Program, kernel: &mut Kernel, own: impl Fn(&BufferId) -> bool) {
-    let Some(outer) = outermost(kernel).filter(|f| f.kind == LoopKind::Parallel) else { return };
-    let (turn, turns) = (outer.var, outer.end);
+    if outermost(kernel).is_none_or(|f| !is_shared(f)) {
+        return;
+    }
     for arg in (0..kernel.args.len() as u32).rev() {
-        let id = kernel.args[arg as usize];
-        let buffer = program.buffer(id);
-        let (all, dtype) = (buffer.shape.elements(), buffer.dtype);
-        let elements = all / turns;
-        let small = all.is_multiple_of(turns) && elements.saturating_mul(dtype.bytes()) <= MAX_KEPT;
-        if !small || !own(&id) {
+        if !own(&kernel.args[arg as usize]) {
             continue;
         }
-        let mut new = kernel.clone();
-        let Some(part) = Part::of(&mut new.body, Mem::Arg(arg), turn, turns) else { continue };
-        let local = Mem::Local(new.locals.len() as u32);
-        walk::each_mut(&mut new.body, &mut |stmt| {
-            each_place(stmt, Mem::Arg(arg), &mut |first, steps| part.narrow(first, steps));
-        });
-        new.locals.push(Local { dtype, elements });
-        new.args.remove(arg as usize);
-        walk::map_mem(&mut new.body, &mut |mem| {
-            *mem = match *mem {
-                Mem::Arg(a) if a == arg => local,
-                Mem::Arg(a) if a > arg => Mem::Arg(a - 1),
-                other => other,
-            }
-        });
-        if verify_kernel(program, &new).is_ok() {
+        let loops = around(&kernel.body, Mem::Arg(arg));
+        let mut turns = (1..=loops.len()).rev().map(|inner| &loops[..inner]);
+        if let Some(new) = turns.find_map(|turns| kept(program, kernel, arg, turns)) {
             *kernel = new;
         }
     }
 }
 
-/// How the elements of an array belong to the turns: of every `turns * length` that follow each other,
-/// the first `length` to the first turn, and so on.
+/// The loops around everything that touches the memory, with the number of turns of each.
+fn around(mut body: &[Stmt], mem: Mem) -> Vec<(Var, usize)> {
+    let touches = |stmt: &&Stmt| {
+        let mut found = false;
+        walk::each(std::slice::from_ref(*stmt), &mut |s| {
+            found |= accesses(s).any(|access| access.mem == mem);
+        });
+        found
+    };
+    let mut loops = Vec::new();
+    loop {
+        let mut touching = body.iter().filter(touches);
+        let (Some(Stmt::For(f)), None) = (touching.next(), touching.next()) else { return loops };
+        if !may_be_cut(f) {
+            return loops;
+        }
+        loops.push((f.var, f.end));
+        body = &f.body;
+    }
+}
+
+/// The kernel in which the argument has become memory of the thread, if each turn of the loops touches a
+/// part of its own.
+fn kept(program: &Program, kernel: &Kernel, arg: u32, turns: &[(Var, usize)]) -> Option<Kernel> {
+    let buffer = program.buffer(kernel.args[arg as usize]);
+    let (all, dtype) = (buffer.shape.elements(), buffer.dtype);
+    let count: usize = turns.iter().map(|t| t.1).product();
+    let elements = all / count;
+    let others: usize = kernel.locals.iter().map(|l| l.elements * l.dtype.bytes()).sum();
+    let bytes = elements.saturating_mul(dtype.bytes()).saturating_add(others);
+    if !all.is_multiple_of(count) || bytes > MAX_KEPT {
+        return None;
+    }
+    let mut new = kernel.clone();
+    let part = Part::of(&mut new.body, Mem::Arg(arg), turns)?;
+    let local = Mem::Local(new.locals.len() as u32);
+    walk::each_mut(&mut new.body, &mut |stmt| {
+        each_place(stmt, Mem::Arg(arg), &mut |first, steps| part.narrow(first, steps));
+    });
+    new.locals.push(Local { dtype, elements });
+    new.args.remove(arg as usize);
+    walk::map_mem(&mut new.body, &mut |mem| {
+        *mem = match *mem {
+            Mem::Arg(a) if a == arg => local,
+            Mem::Arg(a) if a > arg => Mem::Arg(a - 1),
+            other => other,
+        }
+    });
+    verify_kernel(program, &new).is_ok().then_some(new)
+}
+
+/// How the elements of an array belong to the turns of loops, the innermost counting fastest: of every
+/// `count * length` that follow each other, the first `length` to the first turn, and so on.
 struct Part {
-    turn: Var,
-    turns: i64,
+    /// The elements from a turn of each loop to the next.
+    turns: Vec<(Var, i64)>,
+    count: i64,
     length: i64,
 }
 
 impl Part {
     /// The one way in which all places of the memory that the statements touch lie within their turn.
-    fn of(body: &mut [Stmt], mem: Mem, turn: Var, turns: usize) -> Option<Part> {
+    fn of(body: &mut [Stmt], mem: Mem, turns: &[(Var, usize)]) -> Option<Part> {
         let mut lasts: Vec<(Var, i64)> = Vec::new();
         walk::each(body, &mut |stmt| {
             if let Stmt::For(f) = stmt
@@ -126,15 +239,12 @@ impl Part {
                 lasts.push((f.var, f.end.saturating_sub(1) as i64));
             }
         });
-        let (mut part, mut regular) = (Part { turn, turns: turns as i64, length: 0 }, true);
+        let (mut part, mut regular): (Option<Part>, _) = (None, true);
         walk::each_mut(body, &mut |stmt| {
             regular &= each_place(stmt, mem, &mut |first, steps| {
-                let own = first.coefficient(turn);
-                if part.length == 0 {
-                    part.length = own;
-                }
+                let part = part.get_or_insert_with(|| Part::turning(turns, first));
                 let last = |var: Var| lasts.iter().find(|l| l.0 == var).map(|l| l.1);
-                let others = first.terms.iter().filter(|t| t.0 != turn);
+                let others = first.terms.iter().filter(|t| !part.turns.iter().any(|n| n.0 == t.0));
                 let reaches = others.map(|t| Some((t.1, last(t.0)?)));
                 let steps = steps.iter().map(|s| Some((*s.0, s.1 as i64 - 1)));
                 let low: Option<Vec<i64>> = reaches
@@ -142,18 +252,32 @@ impl Part {
                     .filter(|r| r.is_none_or(|r| !part.is_high(r.0)))
                     .map(|r| r.filter(|r| r.0 >= 0).and_then(|r| r.0.checked_mul(r.1)))
                     .collect();
-                regular &= own > 0 && own == part.length && first.constant >= 0;
+                regular &= part.length > 0 && first.constant >= 0;
+                regular &= part.turns.iter().all(|&(var, step)| first.coefficient(var) == step);
                 regular &= low.is_some_and(|low| {
                     let from = first.constant % part.period().max(1);
-                    low.iter().try_fold(from, |sum, r| sum.checked_add(*r)).is_some_and(|l| l < own)
+                    let reach = low.iter().try_fold(from, |sum, r| sum.checked_add(*r));
+                    reach.is_some_and(|last| last < part.length)
                 });
             });
         });
-        (regular && part.length > 0).then_some(part)
+        part.filter(|_| regular)
+    }
+
+    /// The one that has this place within the turn of it, if any has.
+    fn turning(turns: &[(Var, usize)], place: &Affine) -> Part {
+        let length = turns.last().map_or(0, |t| place.coefficient(t.0));
+        let mut count = 1i64;
+        let mut steps: Vec<(Var, i64)> = Vec::new();
+        for &(var, end) in turns.iter().rev() {
+            steps.push((var, length.saturating_mul(count)));
+            count = count.saturating_mul(end as i64);
+        }
+        Part { turns: steps, count, length }
     }
 
     fn period(&self) -> i64 {
-        self.turns.saturating_mul(self.length)
+        self.count.saturating_mul(self.length)
     }
 
     /// Whether a step leads to the same place of another period.
@@ -163,11 +287,11 @@ impl Part {
 
     /// The step, among the elements of one turn alone.
     fn step(&self, step: i64) -> i64 {
-        if self.is_high(step) { step / self.turns } else { step }
+        if self.is_high(step) { step / self.count } else { step }
     }
 
     fn narrow(&self, first: &mut Affine, steps: Vec<(&mut i64, usize)>) {
-        *first = first.substitute(self.turn, &Affine::default());
+        first.terms.retain(|t| !self.turns.iter().any(|n| n.0 == t.0));
         first.terms.iter_mut().for_each(|t| t.1 = self.step(t.1));
         let (high, low) = (first.constant / self.period(), first.constant % self.period());
         first.constant = high * self.length + low;

@@ -5,6 +5,8 @@
 //! every chunk of rows reads again, the first operand that every chunk of columns reads again, and
 //! how evenly they can be handed out.
 
+use crate::join::MAX_KEPT;
+
 /// Elements of a vector, vectors of the widest panel, and rows of tiles as wide and narrower: the
 /// widest instruction set's, whose tiles are the hardest to fill.
 const LANES: usize = 16;
@@ -22,7 +24,11 @@ const TILE: f64 = 30.0;
 /// Cycles that a chunk takes beside its tiles: it is handed out, and begins with cold caches.
 const CHUNK: f64 = 2000.0;
 /// Elements of the packed operand that stay in the second-level cache from one chunk to the next.
-pub(super) const STAYS: usize = 256 * 1024;
+const STAYS: usize = 256 * 1024;
+/// Rows below which a turn of several products would read their packed operands too often: where those
+/// stay, and where they come from the last cache again, which takes as long as so many rows.
+pub(super) const TURN_ROWS: usize = 6;
+const FAR_ROWS: usize = 24;
 /// Threads that are to share the chunks evenly, each number as likely as the others. (One always
 /// does.)
 const THREADS: [usize; 3] = [2, 4, 8];
@@ -65,6 +71,15 @@ impl Chunks {
     }
 }
 
+/// Whether so many products, of rows, columns and depth each, may be one turn, which goes along with turns
+/// of the neighbours: it is worth reading the packed operands, and all it touches else stays in the cache.
+pub(crate) fn is_turn(products: usize, [rows, cols, depth]: [usize; 3]) -> bool {
+    let packed = products.saturating_mul(cols).saturating_mul(depth);
+    let kept = products.saturating_mul(rows).saturating_mul(cols.saturating_add(depth));
+    let least = if packed <= STAYS { TURN_ROWS } else { FAR_ROWS };
+    rows >= least && kept.saturating_mul(size_of::<f32>()) <= MAX_KEPT
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +87,14 @@ mod tests {
     fn cycles(extents: [usize; 3], counts: [usize; 2]) -> f64 {
         let parallel = counts.into_iter().product();
         Chunks { extents, counts, parallel, first: extents[0] * counts[0] * extents[2] }.cycles()
+    }
+
+    #[test]
+    fn turns_have_rows_for_their_weights_and_stay_in_the_cache() {
+        assert!(is_turn(36, [7, 64, 64]) && is_turn(36, [28, 192, 64]));
+        assert!(!is_turn(36, [5, 64, 64]) && !is_turn(36, [14, 192, 64]));
+        assert!(is_turn(36, [49, 96, 64]) && !is_turn(36, [98, 96, 64]));
+        assert!(!is_turn(usize::MAX, [usize::MAX; 3]));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use kiln_loops::{
 };
 use kiln_tensor::DType;
 
-use super::chunks::{Chunks, STAYS};
+use super::chunks::{Chunks, TURN_ROWS, is_turn};
 use super::epilogue::{Added, Epilogue as Fused, index_at, is_copy};
 use super::pull::Emit;
 use super::{LowerError, Lowering, emit_roots, finish, memory_order, symbolic};
@@ -51,8 +51,6 @@ const AGAIN: usize = 1 << 20;
 const MIN_CHANNELS: usize = 4;
 /// Elements of a tile that waits for its epilogue: it stays in the second-level cache.
 const TILE: usize = 16 * 1024;
-/// Rows below which a turn that goes along with its neighbours would read the packed operand too often.
-const TURN_ROWS: usize = 6;
 /// A product with fewer multiplications runs as one chunk.
 const SMALL: usize = 64 * 1024;
 /// Depth from which it is worth splitting.
@@ -530,14 +528,15 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// The turns in which products with small weights go through their rows, one product after the other,
-    /// where the kernel before, which writes the rows, goes through them in such turns: they can be joined
-    /// then, and what a turn computes stays in the cache.
+    /// The turns in which products go through their rows, one product after the other, where the kernel
+    /// before, which writes the rows, goes through them in such turns: they can be joined then, and what a
+    /// turn computes stays in the cache. They are those of its outermost loop; more, by the loop inside it,
+    /// where these are large (whole images), or fewer where they have few rows.
     fn turns(&self, form: &Form, operand: NodeId) -> Option<usize> {
         let [rows] = &form.rows[..] else { return None };
         let products = volume(&form.batch);
-        let packed = volume(&form.cols) * volume(&form.depth) * products;
-        if products == 1 || packed > STAYS || form.channelwise {
+        let (cols, depth) = (volume(&form.cols), volume(&form.depth));
+        if products == 1 || form.channelwise {
             return None;
         }
         let before = self.program.kernels.get(self.before?)?;
@@ -545,12 +544,19 @@ impl Lowering<'_> {
         if !Touched::by(before).writes.contains(&self.buffers[operand.index()]?) {
             return None;
         }
-        let fits = |&turns: &usize| {
-            outer.end.is_multiple_of(turns)
-                && rows.extent.is_multiple_of(turns)
-                && rows.extent / turns >= TURN_ROWS
+        let inner = match &outer.body[..] {
+            [Stmt::For(inner)] => inner.end,
+            _ => 1,
         };
-        (2..=outer.end).rev().find(fits).filter(|&turns| are_enough(turns, before))
+        let divisors = |n: usize| (1..=n).filter(move |&d| n.is_multiple_of(d));
+        let more = divisors(inner).map(|parts| outer.end * parts);
+        let fewer = divisors(outer.end).rev().skip(1);
+        let few = rows.extent / outer.end < TURN_ROWS;
+        more.chain(fewer.filter(|_| few)).find(|&turns| {
+            rows.extent.is_multiple_of(turns)
+                && is_turn(products, [rows.extent / turns, cols, depth])
+                && are_enough(turns, before)
+        })
     }
 
     /// Emits a kernel that packs the second operand, for every product of the batch and every block

@@ -22,6 +22,7 @@ use kiln_graph::{Graph, InputKind, Location, MAX_LOCATIONS, NodeId, Placement, m
 use kiln_loops::{Buffer, BufferId, BufferKind, Builder, Index, Kernel, Program, Var};
 use kiln_tensor::{DType, Shape};
 
+pub(crate) use chunks::is_turn;
 pub(crate) use contract::anchor;
 pub(crate) use epilogue::index_at;
 use pull::Emit;
