@@ -5,9 +5,9 @@
 //! parallel loop are apart is the proof that one kernel after the other is one turn after the other.
 //! What a turn writes is then in the cache of the thread that reads it, and a barrier is saved.
 //!
-//! Turns of a batch are whole images, which leave more than stays in that cache. Where a contraction has
-//! smaller ones, the loops over rows by which two kernels meet in an image become one, by the same proof;
-//! if a turn is nothing else, threads share the rows of all images.
+//! Turns of a batch are one image or several, which leave more than stays in that cache. There, and where a
+//! contraction has smaller ones, the loops over images or rows by which two kernels meet in a turn become
+//! one, by the same proof; if a turn is nothing else, threads share those of all turns.
 
 use kiln_loops::{
     Affine, BufferId, For, Inst, Kernel, Local, LoopKind, Mem, Program, Stmt, Var, accesses,
@@ -31,9 +31,11 @@ pub(super) fn join(program: &Program, before: &Kernel, next: &Kernel) -> Option<
         return None;
     }
     let (written, read) = (Touched::by(before).writes, Touched::by(next).reads);
-    if !written.iter().any(|b| read.contains(b)) {
+    let passed: Vec<BufferId> = written.iter().copied().filter(|b| read.contains(b)).collect();
+    if passed.is_empty() {
         return None;
     }
+    let stays = passed.iter().all(|&b| program.buffer(b).bytes() / turns <= MAX_KEPT);
     // Threads share as many turns as they did, or so many that more are not better.
     let enough = |turns: usize| {
         [(one, before), (other, next)]
@@ -43,7 +45,7 @@ pub(super) fn join(program: &Program, before: &Kernel, next: &Kernel) -> Option<
     let fewer = |count: fn(&For) -> usize| {
         [one, other].into_iter().any(|f| is_shared(f) && count(f) > turns)
     };
-    let (by_rows, whole) = (fewer(For::iterations), !fewer(|f| f.end) && enough(turns));
+    let (by_rows, whole) = (fewer(For::iterations) || !stays, !fewer(|f| f.end) && enough(turns));
     if !by_rows && !whole {
         return None;
     }
