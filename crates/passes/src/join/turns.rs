@@ -3,7 +3,7 @@
 //! A neighbour goes through the same turns if its outermost loop can be cut into as many parts, and if
 //! no part then touches what another turn of either writes: the verifier's proof that turns of a
 //! parallel loop are apart is the proof that one kernel after the other is one turn after the other.
-//! What a turn writes is then in the cache of the thread that reads it, and a barrier is saved.
+//! What a turn writes is then in the cache of the thread that reads it, and no thread waits for another between.
 //!
 //! Turns of a batch are one image or several, which leave more than stays in that cache. There, and where a
 //! contraction has smaller ones, the loops over images or rows by which two kernels meet in a turn become
