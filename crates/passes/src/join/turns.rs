@@ -9,6 +9,8 @@
 //! contraction has smaller ones, the loops over images or rows by which two kernels meet in a turn become
 //! one, by the same proof; if a turn is nothing else, threads share those of all turns.
 
+use std::iter::successors;
+
 use kiln_loops::{
     Affine, BufferId, For, Inst, Kernel, Local, LoopKind, Mem, Program, Stmt, Var, accesses,
     verify_kernel,
@@ -35,7 +37,8 @@ pub(super) fn join(program: &Program, before: &Kernel, next: &Kernel) -> Option<
     if passed.is_empty() {
         return None;
     }
-    let stays = passed.iter().all(|&b| program.buffer(b).bytes() / turns <= MAX_KEPT);
+    let passed: usize = passed.iter().map(|&b| program.buffer(b).bytes()).max()?;
+    let stays = passed / turns <= MAX_KEPT;
     // Threads share as many turns as they did, or so many that more are not better.
     let enough = |turns: usize| {
         [(one, before), (other, next)]
@@ -56,22 +59,28 @@ pub(super) fn join(program: &Program, before: &Kernel, next: &Kernel) -> Option<
     let second = beside(&mut kernel, &outer, second, next, before.locals.len());
     let (first, turn) = (outer.body, For { body: Vec::new(), kind: LoopKind::Parallel, ..outer });
     let both = Both { program, kernel: Kernel { body: Vec::new(), ..kernel }, turn };
-    let joined = if by_rows { both.by_rows(&first, &second) } else { None };
-    joined
-        .filter(|kernel| enough(kernel.iterations()))
-        .or_else(|| whole.then(|| both.with([first, second].concat()))?)
+    let enough = |kernel: &Kernel| enough(kernel.iterations());
+    let done = |kernel: &Kernel, rows: usize| passed / turns / rows <= MAX_KEPT && enough(kernel);
+    let joined = if by_rows { both.by_rows(&mut Vec::new(), &first, &second, &done) } else { None };
+    joined.filter(enough).or_else(|| whole.then(|| both.with([first, second].concat()))?)
 }
 
 fn is_shared(f: &For) -> bool {
     f.kind == LoopKind::Parallel
 }
 
-/// The kernel's loop, if it is all there is and counts from 0 by ones. A single contraction, whose blocks
-/// are of rows and of columns, stays as it was shared out.
+/// The kernel's loop, if it is all there is and counts from 0 by ones. A contraction whose blocks are of
+/// rows and of columns stays as it was shared out.
 fn outermost(kernel: &Kernel) -> Option<&For> {
     let [Stmt::For(outer)] = &kernel.body[..] else { return None };
-    let blocks = |f: &For| f.parallel().is_some() || matches!(f.body[..], [Stmt::Contract(_), ..]);
-    (!outer.parallel().is_some_and(blocks) && may_be_cut(outer)).then_some(outer)
+    let shared: Vec<Var> = successors(Some(outer), |f| f.parallel()).map(|f| f.var).collect();
+    let mut columns = false;
+    walk::each(&outer.body, &mut |stmt| {
+        if let Stmt::Contract(c) = stmt {
+            columns |= shared.iter().any(|&var| c.b.1.coefficient(var) != 0);
+        }
+    });
+    (!(columns && shared.len() > 1) && may_be_cut(outer)).then_some(outer)
 }
 
 /// Whether a loop counts from 0 by ones, more than once.
@@ -102,19 +111,17 @@ struct Both<'p> {
     turn: For,
 }
 
+/// A loop that two kernels have in common, without a body, and what stands before and after it.
+struct Common {
+    before: Vec<Stmt>,
+    rows: For,
+    after: Vec<Stmt>,
+}
+
 impl Both<'_> {
     /// The kernel with the statements in each turn, if turns then are apart.
     fn with(&self, mut body: Vec<Stmt>) -> Option<Kernel> {
-        if body.len() > 1 {
-            // Threads share loops right inside one another only.
-            walk::each_mut(&mut body, &mut |stmt| {
-                if let Stmt::For(f) = stmt
-                    && is_shared(f)
-                {
-                    f.kind = LoopKind::Serial;
-                }
-            });
-        }
+        share_nested(&mut body);
         let body = vec![Stmt::For(For { body, ..self.turn.clone() })];
         let kernel = Kernel { body, ..self.kernel.clone() };
         let mut statements = 0;
@@ -124,8 +131,15 @@ impl Both<'_> {
     }
 
     /// The same, where the loop that ends the first statements and the one that begins the second have
-    /// become one, if its turns are apart as well.
-    fn by_rows(&self, first: &[Stmt], second: &[Stmt]) -> Option<Kernel> {
+    /// become one, if its turns are apart as well; and so on inside it, along the path of those that have,
+    /// until the kernel is as wanted with so many turns of them.
+    fn by_rows(
+        &self,
+        path: &mut Vec<Common>,
+        first: &[Stmt],
+        second: &[Stmt],
+        done: &impl Fn(&Kernel, usize) -> bool,
+    ) -> Option<Kernel> {
         let ([before @ .., Stmt::For(one)], [Stmt::For(other), after @ ..]) = (first, second)
         else {
             return None;
@@ -134,21 +148,47 @@ impl Both<'_> {
             return None;
         }
         let rows = one.end.min(other.end);
-        let fresh = walk::fresh(first).1.max(walk::fresh(second).1).max(self.turn.var.0 + 1);
-        let (mut one, mut other) = (cut(one, rows, Var(fresh))?, cut(other, rows, Var(fresh))?);
+        let around = path.iter().map(|common| common.rows.var).chain([self.turn.var]);
+        let inside = walk::fresh(first).1.max(walk::fresh(second).1);
+        let fresh = around.fold(inside, |fresh, var| fresh.max(var.0 + 1));
+        let (one, mut other) = (cut(one, rows, Var(fresh))?, cut(other, rows, Var(fresh))?);
         walk::rename(
             &mut other.body,
             &mut |r| r,
             &mut |v| if v == other.var { one.var } else { v },
             &mut |mem| mem,
         );
-        one.body.append(&mut other.body);
-        let rows = Stmt::For(For { kind: LoopKind::Parallel, ..one });
-        let alone = self.with(vec![rows.clone()])?;
-        if before.is_empty() && after.is_empty() {
-            return Some(alone);
+        let rows = For { kind: LoopKind::Parallel, body: Vec::new(), ..one };
+        path.push(Common { before: before.to_vec(), rows, after: after.to_vec() });
+        let body = [&one.body[..], &other.body].concat();
+        let nest = |alone: bool| {
+            path.iter().rev().fold(body.clone(), |body, common| {
+                let rows = vec![Stmt::For(For { body, ..common.rows.clone() })];
+                if alone { rows } else { [&common.before[..], &rows, &common.after].concat() }
+            })
+        };
+        let alone = self.with(nest(true))?;
+        let whole = path.iter().all(|common| common.before.is_empty() && common.after.is_empty());
+        let flat = if whole { alone } else { self.with(nest(false))? };
+        let rows: usize = path.iter().map(|common| common.rows.end).product();
+        if done(&flat, rows) {
+            return Some(flat);
         }
-        self.with([before, &[rows], after].concat())
+        Some(self.by_rows(path, &one.body, &other.body, done).unwrap_or(flat))
+    }
+}
+
+/// Threads share loops right inside one another only.
+fn share_nested(body: &mut [Stmt]) {
+    match body {
+        [Stmt::For(f)] if is_shared(f) => share_nested(&mut f.body),
+        _ => walk::each_mut(body, &mut |stmt| {
+            if let Stmt::For(f) = stmt
+                && is_shared(f)
+            {
+                f.kind = LoopKind::Serial;
+            }
+        }),
     }
 }
 

@@ -80,6 +80,21 @@ pub(crate) fn is_turn(products: usize, [rows, cols, depth]: [usize; 3]) -> bool 
     rows >= least && kept.saturating_mul(size_of::<f32>()) <= MAX_KEPT
 }
 
+/// Rows below which a chunk is not cut into strips.
+const STRIP_ROWS: usize = 64;
+
+/// Whether what a strip of so many rows reads and writes, so many elements a row, stays in the cache
+/// until the next kernel reads it.
+pub(super) fn is_strip(rows: usize, row: [usize; 2]) -> bool {
+    let kept = row.iter().fold(0, |sum: usize, n| sum.saturating_add(rows.saturating_mul(*n)));
+    kept.saturating_mul(size_of::<f32>()) <= MAX_KEPT / 2
+}
+
+/// Whether it is worth reading so many packed elements again for each strip of so many rows.
+pub(super) fn may_be_strip(rows: usize, packed: usize) -> bool {
+    rows >= STRIP_ROWS && packed <= STAYS
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +110,13 @@ mod tests {
         assert!(!is_turn(36, [5, 64, 64]) && !is_turn(36, [14, 192, 64]));
         assert!(is_turn(36, [49, 96, 64]) && !is_turn(36, [98, 96, 64]));
         assert!(!is_turn(usize::MAX, [usize::MAX; 3]));
+    }
+
+    #[test]
+    fn strips_stay_in_the_cache_and_have_rows_for_their_weights() {
+        assert!(is_strip(8 * 56, [256, 64]) && !is_strip(56 * 56, [256, 64]));
+        assert!(may_be_strip(112, 512 * 128) && !may_be_strip(28, 512 * 128));
+        assert!(!may_be_strip(196, 512 * 1024) && !is_strip(usize::MAX, [1, 1]));
     }
 
     #[test]

@@ -1,14 +1,5 @@
-//! Lowering of contractions: which operand is packed, how rows, columns and depth are split, where
-//! the epilogue runs.
-//!
-//! The axes of the result that only the first operand has are rows, those that only the second has
-//! are columns, those of both are a batch of products. The micro-kernel broadcasts rows and packs
-//! columns into vectors, so the two operands may change roles: [`Form::choose`] estimates both.
-//! Every split is by a divisor and fixed here, which fixes the order of every sum.
-//!
-//! A batch of products that have no columns, in which the first operand lies side by side along the
-//! batch (a depthwise convolution, its gradients), is one channelwise product: the batch is its
-//! columns.
+//! Lowering of contractions: the kernels of products whose form is chosen in `form.rs`, how their depth is
+//! split, where the epilogue runs.
 
 use std::collections::HashSet;
 
@@ -20,8 +11,9 @@ use kiln_loops::{
 };
 use kiln_tensor::DType;
 
-use super::chunks::{Chunks, TURN_ROWS, is_turn};
+use super::chunks::{TURN_ROWS, is_turn};
 use super::epilogue::{Added, Epilogue as Fused, index_at, is_copy};
+use super::form::{Axis, Blocks, CHUNKS, FEW_ROWS, Form, MIN_COLS, SMALL, count, peel, volume};
 use super::pull::Emit;
 use super::{LowerError, Lowering, emit_roots, finish, memory_order, symbolic};
 use crate::parallel::are_enough;
@@ -29,34 +21,8 @@ use crate::storage::Storage;
 use crate::views::{has_buffer, resolve};
 use crate::walk::Touched;
 
-/// Chunks that a kernel is split into for the threads.
-const CHUNKS: usize = 16;
-/// Chunks of rows and of columns, at least, among which the estimate chooses.
-const COUNTS: [usize; 10] = [1, 2, 3, 4, 6, 8, 12, 16, 32, 64];
-/// Rows below which a chunk is not split further.
-const MIN_ROWS: usize = 24;
-/// Rows of the widest instruction set's register block: half as many would read the packed operand
-/// twice as often.
-const TILE_ROWS: usize = 8;
-/// Columns below which a chunk is not split further.
-const MIN_COLS: usize = 32;
-/// Chunks of columns that are packed apart in every run, the first number that makes them whole vectors
-/// of so many lanes.
-const PACKS: [usize; 3] = [8, 4, 2];
-const LANES: usize = 16;
-/// Elements of the first operand that every chunk of columns may read again: it stays in the
-/// second-level cache, or near it.
-const AGAIN: usize = 1 << 20;
-/// Channels from which a batch of products without columns is one channelwise product.
-const MIN_CHANNELS: usize = 4;
-/// Elements of a tile that waits for its epilogue: it stays in the second-level cache.
-const TILE: usize = 16 * 1024;
-/// A product with fewer multiplications runs as one chunk.
-const SMALL: usize = 64 * 1024;
 /// Depth from which it is worth splitting.
 const DEEP: usize = 2048;
-/// Rows up to which the second operand is read in place.
-const FEW_ROWS: usize = 4;
 
 /// The contraction that `roots` are the epilogue of.
 pub(crate) fn anchor(graph: &Graph, roots: &[NodeId]) -> Option<NodeId> {
@@ -74,126 +40,6 @@ pub(crate) fn anchor(graph: &Graph, roots: &[NodeId]) -> Option<NodeId> {
 
 /// The stride of an axis in one of the arrays.
 type Stride<'a> = &'a dyn Fn(&Axis) -> i64;
-
-/// One axis of a contraction.
-#[derive(Clone, Debug)]
-struct Axis {
-    extent: usize,
-    /// Strides in the two operands.
-    operand: [i64; 2],
-    /// The axis of the stored node that it is, and its stride there if the node were dense; `None`
-    /// if it is reduced.
-    result: Option<(usize, usize)>,
-}
-
-/// How a contraction is computed.
-struct Form {
-    /// Position of the operand that is broadcast; the other is packed.
-    first: usize,
-    batch: Vec<Axis>,
-    rows: Vec<Axis>,
-    cols: Vec<Axis>,
-    depth: Vec<Axis>,
-    /// Whether the columns are an axis of the first operand too.
-    channelwise: bool,
-}
-
-/// A loop over blocks of an axis.
-struct Blocks {
-    axis: Axis,
-    count: usize,
-    /// Filled in once the loop is open.
-    var: Option<Var>,
-}
-
-impl Blocks {
-    fn new(axis: &Axis, count: usize) -> Blocks {
-        Blocks { axis: axis.clone(), count, var: None }
-    }
-
-    fn block(&self) -> usize {
-        self.axis.extent / self.count
-    }
-
-    /// The distance of the current block from the first, given the axis's stride.
-    fn offset(&self, stride: i64) -> Affine {
-        self.var
-            .map_or_else(Affine::default, |v| Affine::var(v).times(self.block() as i64 * stride))
-    }
-}
-
-fn count(blocks: &[Blocks]) -> usize {
-    blocks.iter().map(|b| b.count).product()
-}
-
-fn volume(axes: &[Axis]) -> usize {
-    axes.iter().map(|a| a.extent).product()
-}
-
-impl Form {
-    fn new(axes: &[Axis], first: usize) -> Form {
-        let second = 1 - first;
-        let pick = |f: &dyn Fn(&Axis) -> bool| -> Vec<Axis> {
-            axes.iter().filter(|a| f(a)).cloned().collect()
-        };
-        let in_both = |a: &Axis| a.operand[0] != 0 && a.operand[1] != 0;
-        let mut form = Form {
-            first,
-            batch: pick(&|a| a.result.is_some() && in_both(a)),
-            rows: pick(&|a| a.result.is_some() && !in_both(a) && a.operand[second] == 0),
-            cols: pick(&|a| a.result.is_some() && !in_both(a) && a.operand[second] != 0),
-            depth: pick(&|a| a.result.is_none()),
-            channelwise: false,
-        };
-        let beside = |a: &Axis| a.operand[first] == 1 && a.extent >= MIN_CHANNELS;
-        if form.cols.is_empty()
-            && let Some(channels) = form.batch.iter().position(beside)
-        {
-            form.cols.push(form.batch.remove(channels));
-            form.channelwise = true;
-        }
-        let far = |a: &Axis| std::cmp::Reverse(a.result.map_or(0, |r| r.1));
-        form.batch.sort_by_key(far);
-        form.rows.sort_by_key(far);
-        form.cols.sort_by_key(far);
-        form.depth.sort_by_key(|a| std::cmp::Reverse(a.operand[first].unsigned_abs()));
-        form
-    }
-
-    /// The cheaper assignment of roles; an operand of weights alone is packed once, not in every run.
-    fn choose(axes: &[Axis], packed_once: [bool; 2]) -> Form {
-        let forms = [0, 1].map(|first| Form::new(axes, first));
-        let [a, b] = forms;
-        let time = |form: &Form| form.nanoseconds(packed_once[1 - form.first]);
-        if time(&b) < time(&a) { b } else { a }
-    }
-
-    /// A rough estimate of the time that the products take on one core.
-    fn nanoseconds(&self, packed_once: bool) -> f64 {
-        let products = volume(&self.batch) as f64;
-        let (m, n, k) = (volume(&self.rows), volume(&self.cols), volume(&self.depth));
-        let (m, n, k) = (m as f64, n as f64, k as f64);
-        let unit =
-            |axes: &[Axis], of: &dyn Fn(&Axis) -> i64| axes.last().is_none_or(|a| of(a).abs() == 1);
-        let in_place = m <= FEW_ROWS as f64 && !self.channelwise;
-        let multiply = match in_place {
-            true => n * k * 0.1, // reads the second operand at the speed of memory
-            false => m * ((n / 8.0).ceil() * 8.0) * k / 45.0,
-        };
-        let pack_rate = if packed_once || in_place {
-            0.0
-        } else if unit(&self.cols, &|a| a.operand[1 - self.first]) {
-            0.4
-        } else {
-            1.2
-        };
-        let side_by_side = self.channelwise || unit(&self.depth, &|a| a.operand[self.first]);
-        let gather = if side_by_side { 0.0 } else { m * k * 0.2 };
-        let store_rate =
-            if unit(&self.cols, &|a| a.result.map_or(0, |r| r.1 as i64)) { 0.1 } else { 0.8 };
-        products * (multiply + n * k * pack_rate + gather + m * n * store_rate)
-    }
-}
 
 /// How far an index of the stored node's axes moves along this axis.
 fn along(flat: &Affine, axis: &Axis) -> i64 {
@@ -215,70 +61,6 @@ impl Form {
         let fused = Fused::between(graph, storage, root, anchor, column)?;
         let beside = |added: &Added| added.1.coefficient(column) == 1;
         fused.residual.as_ref().is_none_or(beside).then_some(fused)
-    }
-
-    /// How columns and rows are split into chunks, so that threads have something to share and a
-    /// tile that waits for its epilogue (unless results are written directly) stays in the cache.
-    fn chunks(&self, work: usize, direct: bool, packed_once: bool) -> (Vec<Blocks>, Vec<Blocks>) {
-        let (m, n, products) = (volume(&self.rows), volume(&self.cols), volume(&self.batch));
-        let split = |col_chunks: usize, enough: &dyn Fn(usize, usize, usize) -> bool| {
-            let widest = if direct { usize::MAX } else { TILE / MIN_ROWS };
-            let cols = peel(&self.cols, |count, block| count >= col_chunks && block <= widest);
-            let col_count = count(&cols);
-            let rows = peel(&self.rows, |count, block| {
-                enough(count, block, col_count) && (direct || block * (n / col_count) <= TILE)
-            });
-            (cols, rows)
-        };
-        if packed_once && m > FEW_ROWS && work > SMALL && !self.channelwise {
-            let all = COUNTS.iter().flat_map(|&cols| COUNTS.iter().map(move |&rows| (cols, rows)));
-            let splits = all
-                .filter(|&(cols, rows)| cols <= n && rows <= m)
-                .map(|(cols, rows)| split(cols, &|count, _, _| count >= rows));
-            let cycles = |s: &(Vec<Blocks>, Vec<Blocks>)| self.estimate(&s.0, &s.1).cycles();
-            if let Some(best) = splits.min_by(|a, b| cycles(a).total_cmp(&cycles(b))) {
-                return best;
-            }
-        }
-        // Columns if rows are few, or so that each thread packs and keeps a part of the second operand:
-        // each chunk of them reads the first operand again, which must not be large, and an epilogue
-        // wants its rows long.
-        let few = m * products < 2 * MIN_ROWS;
-        let again = m <= n && m.saturating_mul(volume(&self.depth)) <= AGAIN;
-        let apart = again && direct && products == 1 && self.cols.len() == 1 && !packed_once;
-        let whole = |c: &usize| n.is_multiple_of(c * LANES) && n / c >= MIN_COLS;
-        let col_chunks = match work > SMALL {
-            true if few => CHUNKS.min(n / MIN_COLS).max(1),
-            true if apart => PACKS.into_iter().find(whole).unwrap_or(1),
-            _ => 1,
-        };
-        let most = if packed_once { CHUNKS } else { CHUNKS.min(products * m / MIN_ROWS) };
-        let wanted = if work <= SMALL { 1 } else { most.max(1) };
-        split(col_chunks, &|count, block, col_count| {
-            count * products * col_count >= wanted || block < 2 * TILE_ROWS
-        })
-    }
-
-    /// What the estimate of a split needs to know.
-    fn estimate(&self, cols: &[Blocks], rows: &[Blocks]) -> Chunks {
-        let (m, n, k) = (volume(&self.rows), volume(&self.cols), volume(&self.depth));
-        let counts = [count(rows), count(cols)];
-        Chunks {
-            extents: [m / counts[0], n / counts[1], k],
-            counts,
-            parallel: volume(&self.batch) * counts[0] * counts[1],
-            first: self.first_elements(),
-        }
-    }
-
-    /// Elements of the first operand that a product reads.
-    fn first_elements(&self) -> usize {
-        let reach = |axes: &[Axis]| -> usize {
-            let steps = |a: &Axis| a.operand[self.first].unsigned_abs() as usize;
-            axes.iter().map(|a| (a.extent - 1).saturating_mul(steps(a))).sum()
-        };
-        let span = reach(&self.rows) + reach(&self.depth) + 1;
-        span.min(volume(&self.rows) * volume(&self.depth))
     }
 }
 
@@ -417,13 +199,20 @@ impl Lowering<'_> {
         let inner = |axes: &[Axis], blocks: &[Blocks]| -> Vec<Axis> {
             axes.iter().zip(blocks).map(|(a, b)| Axis { extent: b.block(), ..a.clone() }).collect()
         };
-        let rows = inner(&form.rows, &row_blocks);
         let cols = inner(&form.cols, &col_blocks);
+        let chunk = inner(&form.rows, &row_blocks);
+        let strips = match turns {
+            None if direct && once => form.strips(&chunk, &cols),
+            _ => peel(&chunk, |_, _| true),
+        };
+        let rows = inner(&chunk, &strips);
         let col_axes = blocks.len()..blocks.len() + col_blocks.len();
         let batch_axes = 0..blocks.len();
         blocks.extend(col_blocks);
         let row_axes = col_axes.end..col_axes.end + row_blocks.len();
         blocks.extend(row_blocks);
+        let strip_axes = row_axes.end..row_axes.end + strips.len();
+        blocks.extend(strips);
 
         let mut emit = Emit::new(graph, &self.buffers, &self.storage);
         // A thread runs turns that follow each other: around those of a product, the loop over the
@@ -435,10 +224,12 @@ impl Lowering<'_> {
             (None, true) => batch_axes.clone().chain(row_axes).chain(col_axes.clone()).collect(),
             (None, false) => batch_axes.clone().chain(col_axes.clone()).chain(row_axes).collect(),
         };
-        let order: Vec<usize> = order.into_iter().filter(|&i| blocks[i].count > 1).collect();
+        let order = order.into_iter().chain(strip_axes.clone());
+        let order: Vec<usize> = order.filter(|&i| blocks[i].count > 1).collect();
         for (depth, &i) in order.iter().enumerate() {
             let kind = match turns {
                 Some(_) if depth > 0 => LoopKind::Serial,
+                None if strip_axes.contains(&i) => LoopKind::Serial,
                 _ => LoopKind::Parallel,
             };
             let count = blocks[i].count;
@@ -612,22 +403,6 @@ fn block_number(blocks: &[Blocks], which: impl Iterator<Item = usize>) -> Affine
         let this = blocks[i].var.map_or_else(Affine::default, Affine::var);
         sum.times(blocks[i].count as i64).plus(&this)
     })
-}
-
-/// Splits axes, outermost first, into the fewest blocks that satisfy `enough(count, block)`.
-fn peel(axes: &[Axis], enough: impl Fn(usize, usize) -> bool) -> Vec<Blocks> {
-    let (mut count, mut block) = (1, volume(axes));
-    axes.iter()
-        .map(|axis| {
-            let by = (1..=axis.extent)
-                .filter(|d| axis.extent.is_multiple_of(*d))
-                .find(|d| enough(count * d, block / d))
-                .unwrap_or(axis.extent);
-            count *= by;
-            block /= by;
-            Blocks::new(axis, by)
-        })
-        .collect()
 }
 
 /// The divisor of `n` next to `wanted`, the greater of two equally near.

@@ -2,13 +2,14 @@
 //!
 //! Each kernel loops over the shape of what it stores, in the order of memory, and pulls its
 //! elements (`pull.rs`). Some operators bring loops of their own: contractions
-//! (`contract.rs`), placements and scatters (`place.rs`), and
+//! (`contract.rs`, `form.rs`), placements and scatters (`place.rs`), and
 //! long reductions are cut (`reduce.rs`). The loops are plain and serial here,
 //! except around contractions; the program passes make them parallel and vectors.
 
 mod chunks;
 mod contract;
 mod epilogue;
+mod form;
 mod place;
 mod pull;
 mod reduce;
