@@ -108,7 +108,7 @@ impl Code {
         let pack = import("kiln_pack_b", 5)?;
         let math = Math::ALL.iter().map(|f| import(&format!("kiln_{}", f.name()), 3));
         let math = math.collect::<Result<_, _>>()?;
-        let maps = TileMap::ALL.iter().map(|m| import(&format!("kiln_{}", m.name()), 9));
+        let maps = TileMap::ALL.iter().map(|m| import(&format!("kiln_{}", m.name()), 15));
         let maps = maps.collect::<Result<_, _>>()?;
         let data = (0..descriptors.list.len()).map(|n| {
             module.declare_data(&name(n), Visibility::Import, false, false).map_err(linking)

@@ -11,8 +11,15 @@ use std::marker::PhantomData;
 use crate::isa::Isa;
 use crate::simd::{Generic, Simd};
 
+mod maps;
+
+use maps::*;
+
 /// A transform in the C ABI: `len` channels from each place of the square at `src` to each of the one
-/// at `dst`, whose rows, columns and channels are so many elements apart.
+/// at `dst`, whose rows, columns and channels are so many elements apart. Before they are stored, `bias`
+/// has a value for each channel that is added, unless it is null; `residual` is null or a square like the
+/// one at `dst`, which is added, with rows and columns of its own; if `relu` is not 0 the maximum with 0 is
+/// taken, and then the minimum with the f32 that has the bits `cap`, infinity for none.
 pub type TileTransformPtr = unsafe extern "C" fn(
     dst: *mut f32,
     src: *const f32,
@@ -23,14 +30,26 @@ pub type TileTransformPtr = unsafe extern "C" fn(
     src_column: isize,
     src_channel: isize,
     len: usize,
+    bias: *const f32,
+    residual: *const f32,
+    residual_row: isize,
+    residual_column: isize,
+    relu: usize,
+    cap: usize,
 );
 
 /// A transform of a square of `N * N` elements to one of `M * M`.
 trait Square<const N: usize, const M: usize> {
     /// # Safety
-    /// `len` elements are readable at each place of the square at `src`, writable at each of the one
-    /// at `dst`, and those do not overlap.
-    unsafe fn eval<S: Simd>(s: S, dst: Places<*mut f32>, src: Places<*const f32>, len: usize);
+    /// `len` elements are readable at each place of the square at `src` and of what `finish` adds, writable
+    /// at each of the one at `dst`, and those do not overlap.
+    unsafe fn eval<S: Simd>(
+        s: S,
+        dst: Places<*mut f32>,
+        src: Places<*const f32>,
+        finish: Finish,
+        len: usize,
+    );
 }
 
 /// The first element of a square and how far rows, columns and channels lie apart.
@@ -48,6 +67,75 @@ impl<P> Places<P> {
     }
 }
 
+impl Places<*const f32> {
+    fn at(&self, row: usize, column: usize, channel: usize) -> *const f32 {
+        self.first.wrapping_offset(self.offset(row, column, channel))
+    }
+}
+
+/// What is done to values before they are stored, as [`TileTransformPtr`] says.
+#[derive(Clone, Copy)]
+struct Finish {
+    bias: *const f32,
+    residual: Places<*const f32>,
+    relu: bool,
+    cap: f32,
+}
+
+/// A [`Finish`] for the channels of a vector. What is not to be done changes nothing, to the bit.
+struct Finishing<S: Simd> {
+    bias: S::F,
+    /// The maximum with the first, plus the second.
+    relu: [S::F; 2],
+    cap: S::F,
+}
+
+impl Finish {
+    fn is_nothing(&self) -> bool {
+        self.bias.is_null() && self.residual.first.is_null() && !self.relu && self.cap.is_infinite()
+    }
+
+    /// What becomes of a value, given where its bias and its residual lie, if any do.
+    ///
+    /// # Safety
+    /// These are readable.
+    unsafe fn one(&self, mut y: f32, bias: *const f32, residual: *const f32) -> f32 {
+        for (array, at) in [(self.bias, bias), (self.residual.first, residual)] {
+            if !array.is_null() {
+                // SAFETY: as our own contract.
+                y += unsafe { *at };
+            }
+        }
+        if self.relu {
+            y = if y < 0.0 { 0.0 } else { y + 0.0 };
+        }
+        if self.cap < y { self.cap } else { y }
+    }
+
+    /// For the channels from `at` on, as many as `load` takes at once.
+    #[inline(always)]
+    fn at<S: Simd>(&self, s: S, at: usize, load: impl Fn(*const f32) -> S::F) -> Finishing<S> {
+        let bias =
+            if self.bias.is_null() { s.splat(-0.0) } else { load(self.bias.wrapping_add(at)) };
+        let relu = if self.relu { [0.0, 0.0] } else { [f32::NEG_INFINITY, -0.0] };
+        Finishing { bias, relu: relu.map(|x| s.splat(x)), cap: s.splat(self.cap) }
+    }
+}
+
+impl<S: Simd> Finishing<S> {
+    /// What becomes of a value, given its residual. Where a maximum's or minimum's operands are equal or NaN
+    /// it is the second.
+    #[inline(always)]
+    fn of(&self, s: S, y: S::F, residual: Option<S::F>) -> S::F {
+        let mut y = s.add(y, self.bias);
+        if let Some(residual) = residual {
+            y = s.add(y, residual);
+        }
+        let [zero, plus] = self.relu;
+        s.min(self.cap, s.add(s.max(zero, y), plus))
+    }
+}
+
 /// A transform of `N` values to `M`, for any vector.
 trait Line<const N: usize, const M: usize> {
     fn eval<S: Simd>(s: S, x: [S::F; N]) -> [S::F; M];
@@ -61,24 +149,6 @@ type Doubles = [f64; CHANNELS];
 /// A transform of `N` taps to `M` factors.
 trait Taps<const N: usize, const M: usize> {
     fn eval(taps: [Doubles; N]) -> [Doubles; M];
-}
-
-#[inline(always)]
-fn add(mut a: Doubles, b: Doubles) -> Doubles {
-    a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-    a
-}
-
-#[inline(always)]
-fn sub(mut a: Doubles, b: Doubles) -> Doubles {
-    a.iter_mut().zip(b).for_each(|(a, b)| *a -= b);
-    a
-}
-
-#[inline(always)]
-fn scale(mut a: Doubles, factor: f64) -> Doubles {
-    a.iter_mut().for_each(|a| *a *= factor);
-    a
 }
 
 /// Names, sizes and entry points of all transforms, from one list.
@@ -153,203 +223,69 @@ transforms! {
     Weights3To4 = "kiln_winograd_weights3to4", 3, 4, InDoubles<Weights3To4>;
 }
 
-struct Image6;
-
-impl Line<6, 6> for Image6 {
-    #[inline(always)]
-    fn eval<S: Simd>(s: S, [x0, x1, x2, x3, x4, x5]: [S::F; 6]) -> [S::F; 6] {
-        let [two, four, minus_four, minus_five] = [2.0, 4.0, -4.0, -5.0].map(|c| s.splat(c));
-        let outer = |a, b, c| s.mul_add(minus_five, b, s.mul_add(four, a, c));
-        let (even, odd) = (s.mul_add(minus_four, x2, x4), s.mul_add(minus_four, x1, x3));
-        let (near, far) = (s.sub(x4, x2), s.mul(two, s.sub(x3, x1)));
-        [
-            outer(x0, x2, x4),
-            s.add(even, odd),
-            s.sub(even, odd),
-            s.add(near, far),
-            s.sub(near, far),
-            outer(x1, x3, x5),
-        ]
-    }
-}
-
-struct Result6To4;
-
-impl Line<6, 4> for Result6To4 {
-    #[inline(always)]
-    fn eval<S: Simd>(s: S, m: [S::F; 6]) -> [S::F; 4] {
-        let [two, four, eight] = [2.0, 4.0, 8.0].map(|c| s.splat(c));
-        let (s1, d1) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
-        let (s2, d2) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
-        [
-            s.add(s.add(m[0], s1), s2),
-            s.mul_add(two, d2, d1),
-            s.mul_add(four, s2, s1),
-            s.add(s.mul_add(eight, d2, d1), m[5]),
-        ]
-    }
-}
-
-struct Result6To2;
-
-impl Line<6, 2> for Result6To2 {
-    #[inline(always)]
-    fn eval<S: Simd>(s: S, m: [S::F; 6]) -> [S::F; 2] {
-        let two = s.splat(2.0);
-        let (s1, d1) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
-        let (s2, d2) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
-        [s.add(s.add(m[0], s1), s2), s.add(s.mul_add(two, d2, d1), m[5])]
-    }
-}
-
-struct Image7;
-
-impl Line<7, 7> for Image7 {
-    #[inline(always)]
-    fn eval<S: Simd>(s: S, x: [S::F; 7]) -> [S::F; 7] {
-        let [two, four, minus_half] = [2.0, 4.0, -0.5].map(|c| s.splat(c));
-        let [minus_two, minus_four, minus_five] = [-2.0, -4.0, -5.0].map(|c| s.splat(c));
-        // Zero at four of the points: 1, -1, 2 and -2. At two of them; at 1/2, where `a` is half `b`.
-        let outer = |i: usize| s.mul_add(minus_five, x[i + 2], s.mul_add(four, x[i], x[i + 4]));
-        let near = |i: usize| s.mul_add(minus_four, x[i], x[i + 2]);
-        let far = |i: usize| s.sub(x[i + 2], x[i]);
-        let half = |a, b| s.mul_add(minus_half, a, b);
-        let (first, middle, last) = (outer(0), outer(1), outer(2));
-        let (n0, n1) = (half(near(1), near(2)), half(near(2), near(3)));
-        let (f0, f1) = (half(far(1), far(2)), half(far(2), far(3)));
-        [
-            s.mul_add(minus_two, middle, first),
-            s.add(n1, n0),
-            s.sub(n1, n0),
-            s.mul_add(two, f0, f1),
-            s.mul_add(minus_two, f0, f1),
-            middle,
-            s.mul_add(minus_half, middle, last),
-        ]
-    }
-}
-
-struct Result7To4;
-
-impl Line<7, 4> for Result7To4 {
-    #[inline(always)]
-    fn eval<S: Simd>(s: S, m: [S::F; 7]) -> [S::F; 4] {
-        let [two, four, eight] = [2.0, 4.0, 8.0].map(|c| s.splat(c));
-        let [half, quarter, eighth] = [0.5, 0.25, 0.125].map(|c| s.splat(c));
-        let (s1, d1) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
-        let (s2, d2) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
-        [
-            s.add(s.add(m[0], m[5]), s.add(s1, s2)),
-            s.mul_add(half, m[5], s.mul_add(two, d2, d1)),
-            s.mul_add(quarter, m[5], s.mul_add(four, s2, s1)),
-            s.mul_add(eighth, m[5], s.mul_add(eight, d2, s.add(d1, m[6]))),
-        ]
-    }
-}
-
-struct Image4;
-
-impl Line<4, 4> for Image4 {
-    #[inline(always)]
-    fn eval<S: Simd>(s: S, [x0, x1, x2, x3]: [S::F; 4]) -> [S::F; 4] {
-        [s.sub(x0, x2), s.add(x1, x2), s.sub(x2, x1), s.sub(x1, x3)]
-    }
-}
-
-struct Result4To2;
-
-impl Line<4, 2> for Result4To2 {
-    #[inline(always)]
-    fn eval<S: Simd>(s: S, m: [S::F; 4]) -> [S::F; 2] {
-        [s.add(s.add(m[0], m[1]), m[2]), s.sub(s.sub(m[1], m[2]), m[3])]
-    }
-}
-
-struct Weights3To6;
-
-impl Taps<3, 6> for Weights3To6 {
-    #[inline(always)]
-    fn eval([a, b, c]: [Doubles; 3]) -> [Doubles; 6] {
-        let (outer, inner) = (scale(add(a, c), -1.0 / 6.0), scale(b, 1.0 / 6.0));
-        let even = add(scale(a, 1.0 / 24.0), scale(c, 1.0 / 6.0));
-        let odd = scale(b, 1.0 / 12.0);
-        [scale(a, 0.25), sub(outer, inner), add(outer, inner), add(even, odd), sub(even, odd), c]
-    }
-}
-
-struct Weights5To6;
-
-impl Taps<5, 6> for Weights5To6 {
-    #[inline(always)]
-    fn eval([a, b, c, d, e]: [Doubles; 5]) -> [Doubles; 6] {
-        let (outer, inner) = (scale(add(add(a, c), e), -1.0 / 6.0), scale(add(b, d), 1.0 / 6.0));
-        let even = add(add(scale(a, 1.0 / 24.0), scale(c, 1.0 / 6.0)), scale(e, 2.0 / 3.0));
-        let odd = add(scale(b, 1.0 / 12.0), scale(d, 1.0 / 3.0));
-        [scale(a, 0.25), sub(outer, inner), add(outer, inner), add(even, odd), sub(even, odd), e]
-    }
-}
-
-struct Weights4To7;
-
-impl Taps<4, 7> for Weights4To7 {
-    #[inline(always)]
-    fn eval([a, b, c, d]: [Doubles; 4]) -> [Doubles; 7] {
-        let (outer, inner) = (add(a, c), add(b, d));
-        let even = add(scale(a, 1.0 / 36.0), scale(c, 1.0 / 9.0));
-        let odd = add(scale(b, 1.0 / 18.0), scale(d, 2.0 / 9.0));
-        let half = add(add(scale(a, 8.0), scale(b, 4.0)), add(scale(c, 2.0), d));
-        [
-            scale(a, 0.25),
-            scale(add(outer, inner), -1.0 / 3.0),
-            scale(sub(outer, inner), 1.0 / 9.0),
-            add(even, odd),
-            scale(sub(odd, even), 0.6),
-            scale(half, 4.0 / 45.0),
-            d,
-        ]
-    }
-}
-
-struct Weights3To4;
-
-impl Taps<3, 4> for Weights3To4 {
-    #[inline(always)]
-    fn eval([a, b, c]: [Doubles; 3]) -> [Doubles; 4] {
-        let (outer, inner) = (scale(add(a, c), 0.5), scale(b, 0.5));
-        [a, add(outer, inner), sub(outer, inner), c]
-    }
-}
-
 /// Channels side by side in vectors; one after the other where they do not lie so.
 struct InVectors<L>(PhantomData<L>);
 
+/// What is done to values: nothing, what a [`Finish`] without a residual says, and with one.
+const NOTHING: usize = 0;
+const ALONE: usize = 1;
+const WITH_RESIDUAL: usize = 2;
+
 impl<L: Line<N, M>, const N: usize, const M: usize> Square<N, M> for InVectors<L> {
     #[inline(always)]
-    unsafe fn eval<S: Simd>(s: S, dst: Places<*mut f32>, src: Places<*const f32>, len: usize) {
-        let most = if [dst.channel, src.channel] == [1, 1] { S::LANES } else { 1 };
-        let mut at = 0;
-        while at < len {
-            let n = most.min(len - at);
-            // SAFETY: channels `at..at + n` of places of the squares.
-            unsafe {
-                if n == S::LANES {
-                    square::<S, L, N, M>(s, dst, src, at, |p| s.load(p), |p, y| s.store(p, y));
-                } else {
-                    let load = |p| s.load_first(p, n);
-                    square::<S, L, N, M>(s, dst, src, at, load, |p, y| s.store_first(p, y, n));
-                }
+    unsafe fn eval<S: Simd>(
+        s: S,
+        dst: Places<*mut f32>,
+        src: Places<*const f32>,
+        finish: Finish,
+        len: usize,
+    ) {
+        // SAFETY: as our own contract.
+        unsafe {
+            match (finish.is_nothing(), finish.residual.first.is_null()) {
+                (true, _) => channels::<S, L, N, M, NOTHING>(s, dst, src, finish, len),
+                (_, true) => channels::<S, L, N, M, ALONE>(s, dst, src, finish, len),
+                _ => channels::<S, L, N, M, WITH_RESIDUAL>(s, dst, src, finish, len),
             }
-            at += n;
         }
+    }
+}
+
+/// # Safety
+/// As [`Square::eval`].
+#[inline(always)]
+unsafe fn channels<S: Simd, L: Line<N, M>, const N: usize, const M: usize, const DONE: usize>(
+    s: S,
+    dst: Places<*mut f32>,
+    src: Places<*const f32>,
+    finish: Finish,
+    len: usize,
+) {
+    let most = if [dst.channel, src.channel] == [1, 1] { S::LANES } else { 1 };
+    let mut at = 0;
+    while at < len {
+        let n = most.min(len - at);
+        // SAFETY: channels `at..at + n` of places of the squares.
+        unsafe {
+            if n == S::LANES {
+                let (load, store) = (|p| s.load(p), |p, y| s.store(p, y));
+                square::<S, L, N, M, DONE>(s, dst, src, finish, at, load, store);
+            } else {
+                let (load, store) = (|p| s.load_first(p, n), |p, y| s.store_first(p, y, n));
+                square::<S, L, N, M, DONE>(s, dst, src, finish, at, load, store);
+            }
+        }
+        at += n;
     }
 }
 
 /// The transform of as many channels from `at` on as `load` and `store` take at once.
 #[inline(always)]
-fn square<S: Simd, L: Line<N, M>, const N: usize, const M: usize>(
+fn square<S: Simd, L: Line<N, M>, const N: usize, const M: usize, const DONE: usize>(
     s: S,
     dst: Places<*mut f32>,
     src: Places<*const f32>,
+    finish: Finish,
     at: usize,
     load: impl Fn(*const f32) -> S::F,
     store: impl Fn(*mut f32, S::F),
@@ -359,14 +295,21 @@ fn square<S: Simd, L: Line<N, M>, const N: usize, const M: usize>(
     for j in 0..N {
         let mut x = [s.splat(0.0); N];
         for (i, x) in x.iter_mut().enumerate() {
-            *x = load(src.first.wrapping_offset(src.offset(i, j, at)));
+            *x = load(src.at(i, j, at));
         }
         for (row, y) in columns.iter_mut().zip(L::eval(s, x)) {
             row[j] = y;
         }
     }
+    let finishing = finish.at(s, at, &load);
     for (i, &row) in columns.iter().enumerate() {
         for (j, y) in L::eval(s, row).into_iter().enumerate() {
+            let residual = || load(finish.residual.at(i, j, at));
+            let y = match DONE {
+                NOTHING => y,
+                ALONE => finishing.of(s, y, None),
+                _ => finishing.of(s, y, Some(residual())),
+            };
             store(dst.first.wrapping_offset(dst.offset(i, j, at)), y);
         }
     }
@@ -377,7 +320,14 @@ struct InDoubles<T>(PhantomData<T>);
 
 impl<T: Taps<N, M>, const N: usize, const M: usize> Square<N, M> for InDoubles<T> {
     #[inline(always)]
-    unsafe fn eval<S: Simd>(_: S, dst: Places<*mut f32>, src: Places<*const f32>, len: usize) {
+    unsafe fn eval<S: Simd>(
+        _: S,
+        dst: Places<*mut f32>,
+        src: Places<*const f32>,
+        finish: Finish,
+        len: usize,
+    ) {
+        let done = !finish.is_nothing();
         for at in (0..len).step_by(CHANNELS) {
             let n = CHANNELS.min(len - at);
             let mut columns = [[[0.0; CHANNELS]; N]; M];
@@ -395,7 +345,15 @@ impl<T: Taps<N, M>, const N: usize, const M: usize> Square<N, M> for InDoubles<T
             }
             for (i, &row) in columns.iter().enumerate() {
                 for (j, y) in T::eval(row).into_iter().enumerate() {
-                    let y = y.map(|y| y as f32);
+                    let mut y = y.map(|y| y as f32);
+                    if done {
+                        let (bias, residual) = (finish.bias, finish.residual);
+                        for (k, y) in y.iter_mut().enumerate().take(n) {
+                            let residual = residual.at(i, j, at + k);
+                            // SAFETY: a channel, and a place of the square.
+                            *y = unsafe { finish.one(*y, bias.wrapping_add(at + k), residual) };
+                        }
+                    }
                     // SAFETY: channels `at..at + n` of a place of the square.
                     unsafe {
                         let p = dst.first.offset(dst.offset(i, j, at));
@@ -429,13 +387,23 @@ macro_rules! entry {
             src_column: isize,
             src_channel: isize,
             len: usize,
+            bias: *const f32,
+            residual: *const f32,
+            residual_row: isize,
+            residual_column: isize,
+            relu: usize,
+            cap: usize,
         ) {
+            let (row, column, channel) = (residual_row, residual_column, dst_channel);
+            let residual = Places { first: residual, row, column, channel };
+            let cap = f32::from_bits(cap as u32);
+            let finish = Finish { bias, residual, relu: relu != 0, cap };
             let (row, column, channel) = (dst_row, dst_column, dst_channel);
             let dst = Places { first: dst, row, column, channel };
             let (row, column, channel) = (src_row, src_column, src_channel);
             let src = Places { first: src, row, column, channel };
             // SAFETY: as our own contract.
-            unsafe { T::eval(<$proof>::assume(), dst, src, len) }
+            unsafe { T::eval(<$proof>::assume(), dst, src, finish, len) }
         }
     };
 }
@@ -457,18 +425,48 @@ mod tests {
     const BESIDE: Strides = |side, len| [side * len, len, 1];
     const APART: Strides = |side, _| [side, 1, side * side];
 
+    /// What is done to each value.
+    #[derive(Clone, Copy, Default)]
+    struct Epilogue<'a> {
+        /// A value for each channel.
+        bias: Option<&'a [f32]>,
+        /// A square like the result, of rows one column longer.
+        residual: Option<&'a [f32]>,
+        relu: bool,
+        cap: Option<f32>,
+    }
+
     /// The transform of `len` channels by every instruction set of the machine, from squares that lie
     /// so to squares that lie side by side.
     fn all(transform: TileTransform, src: &[f32], from: Strides, len: usize) -> Vec<Vec<f32>> {
+        finished(transform, src, from, len, Epilogue::default())
+    }
+
+    /// The same with an epilogue.
+    fn finished(
+        transform: TileTransform,
+        src: &[f32],
+        from: Strides,
+        len: usize,
+        epilogue: Epilogue<'_>,
+    ) -> Vec<Vec<f32>> {
         let [n, m] = transform.sides();
         assert_eq!(src.len(), n * n * len);
+        let first = |x: Option<&[f32]>| x.map_or(std::ptr::null(), <[f32]>::as_ptr);
+        let (bias, residual) = (first(epilogue.bias), first(epilogue.residual));
+        let (row, column) = (((m + 1) * len) as isize, len as isize);
+        let relu = usize::from(epilogue.relu);
+        let cap = epilogue.cap.unwrap_or(f32::INFINITY).to_bits() as usize;
         let run = |isa: &Isa| {
             let mut dst = vec![f32::NAN; m * m * len];
             let [a, b, c] = BESIDE(m, len).map(|stride| stride as isize);
             let [d, e, f] = from(n, len).map(|stride| stride as isize);
-            // SAFETY: both squares are dense and of these sizes; `isa` is a proof.
+            let (to, src) = (dst.as_mut_ptr(), src.as_ptr());
+            // SAFETY: the squares are of these sizes and lie so; `isa` is a proof.
             unsafe {
-                transform.entry(*isa)(dst.as_mut_ptr(), src.as_ptr(), a, b, c, d, e, f, len);
+                transform.entry(*isa)(
+                    to, src, a, b, c, d, e, f, len, bias, residual, row, column, relu, cap,
+                );
             }
             dst
         };
@@ -522,6 +520,48 @@ mod tests {
                 all(transform, &apart, APART, len),
                 "{transform:?}"
             );
+        }
+    }
+
+    #[test]
+    fn an_epilogue_is_done_to_each_value() {
+        let value = |i: usize| ((i * 37 % 101) as f32 - 50.0) / 50.0;
+        for (&transform, len) in
+            TileTransform::ALL.iter().flat_map(|t| [1, 5, 16, 35].map(|len| (t, len)))
+        {
+            let [n, m] = transform.sides();
+            let mut src: Vec<f32> = (0..n * n * len).map(value).collect();
+            src[..len].fill(0.0); // a channel of zeros, and one that is no number
+            (0..n * n).for_each(|at| src[at * len + len / 2] = -0.0);
+            src[len - 1] = f32::NAN;
+            let bias: Vec<f32> = (0..len).map(|i| value(i * 5) * 2.0).collect();
+            let residual: Vec<f32> = (0..m * (m + 1) * len).map(|i| value(i * 3)).collect();
+            let plain = all(transform, &src, BESIDE, len);
+            for which in 0..16usize {
+                let has = |bit: usize| which >> bit & 1 == 1;
+                let epilogue = Epilogue {
+                    bias: has(0).then_some(&bias[..]),
+                    residual: has(1).then_some(&residual[..]),
+                    relu: has(2),
+                    cap: has(3).then_some(0.75),
+                };
+                let results = finished(transform, &src, BESIDE, len, epilogue);
+                for (plain, result) in plain.iter().zip(results) {
+                    for (k, (&plain, y)) in plain.iter().zip(result).enumerate() {
+                        let (at, c) = (k / len, k % len);
+                        let mut x = plain;
+                        x = epilogue.bias.map_or(x, |bias| x + bias[c]);
+                        let place = (at / m * (m + 1) + at % m) * len + c;
+                        x = epilogue.residual.map_or(x, |residual| x + residual[place]);
+                        if epilogue.relu && (x <= 0.0) {
+                            x = 0.0;
+                        }
+                        x = epilogue.cap.map_or(x, |cap| if cap < x { cap } else { x });
+                        let same = x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan();
+                        assert!(same, "{y} for {x} of {transform:?}, epilogue {which:04b}");
+                    }
+                }
+            }
         }
     }
 

@@ -15,20 +15,25 @@ pub struct Access {
 pub fn accesses(stmt: &Stmt) -> impl Iterator<Item = Access> {
     let read = |mem| Some(Access { mem, write: false });
     let write = |mem| Some(Access { mem, write: true });
+    let added = |epilogue: &Epilogue| {
+        let Epilogue { bias, residual, .. } = epilogue;
+        [bias.as_ref(), residual.as_ref().map(|r| &r.at)].map(|p| p.and_then(|p| read(p.0)))
+    };
     let all = match stmt {
         Stmt::Let(_, Inst::Load(mem, _)) => [read(*mem), None, None, None, None, None],
         Stmt::Store(mem, ..) => [write(*mem), None, None, None, None, None],
         Stmt::Block(block) => [read(block.src.0), write(block.dst.0), None, None, None, None],
         Stmt::Contract(contract) => {
             let (a, b, c) = (contract.a.0, contract.b.0, contract.c.0);
-            let Epilogue { bias, residual, .. } = &contract.epilogue;
-            let bias = bias.as_ref().and_then(|place| read(place.0));
-            let residual = residual.as_ref().and_then(|r| read(r.at.0));
+            let [bias, residual] = added(&contract.epilogue);
             let result = read(c).filter(|_| contract.accumulate);
             [read(a), read(b), bias, residual, result, write(c)]
         }
         Stmt::Pack(pack) => [read(pack.src.0), write(pack.dst.0), None, None, None, None],
-        Stmt::Transform(t) => [read(t.src.0), write(t.dst.0), None, None, None, None],
+        Stmt::Transform(t) => {
+            let [bias, residual] = added(&t.epilogue);
+            [read(t.src.0), bias, residual, write(t.dst.0), None, None]
+        }
         Stmt::For(_) | Stmt::Let(..) | Stmt::Mut(..) | Stmt::Set(..) | Stmt::Accumulate(..) => {
             [None; 6]
         }

@@ -77,15 +77,12 @@ impl Count {
                     let [rows, cols] = [&contract.rows, &contract.cols].map(|d| volume(d));
                     let depth = volume(&contract.depth);
                     self.flops += times * 2.0 * rows * cols * depth;
-                    let Epilogue { bias, residual, relu, cap } = &contract.epilogue;
-                    let added = [bias.is_some(), residual.is_some(), *relu, cap.is_some()];
-                    let added = added.into_iter().filter(|&x| x).count();
-                    self.flops += times * rows * cols * added as f64;
+                    self.flops += times * rows * cols * contract.epilogue.steps() as f64;
                     // The operands, the bias, and what has the size of the result.
                     let mut size = [rows * cols; MOST];
                     let own = if contract.channelwise { cols } else { 1.0 };
                     (size[0], size[1]) = (rows * depth * own, depth * cols);
-                    if bias.is_some() {
+                    if contract.epilogue.bias.is_some() {
                         size[2] = cols;
                     }
                     size
@@ -93,7 +90,14 @@ impl Count {
                 Stmt::Transform(t) => {
                     let [n, m] = t.map.sides().map(|side| (side * side * t.len) as f64);
                     self.flops += times * (t.map.operations() * t.len) as f64;
-                    [n, m, 0.0, 0.0, 0.0, 0.0]
+                    self.flops += times * m * t.epilogue.steps() as f64;
+                    // The operand, the bias, and what has the size of the result.
+                    let mut size = [m; MOST];
+                    size[0] = n;
+                    if t.epilogue.bias.is_some() {
+                        size[1] = t.len as f64;
+                    }
+                    size
                 }
                 Stmt::Pack(pack) => [volume(&pack.cols) * volume(&pack.depth); MOST],
                 Stmt::Let(_, Inst::Call(..)) => {

@@ -351,7 +351,7 @@ impl<'m> Frame<'m> {
         } else {
             (offsets(&contract.cols, 0, input)?, offsets(&contract.depth, b, output)?)
         };
-        let Epilogue { bias, residual, relu, cap } = &contract.epilogue;
+        let Epilogue { bias, residual, .. } = &contract.epilogue;
         let bias = bias.as_ref().map(|place| (place.0, self.affine(&place.1) as usize));
         let residual = match residual {
             Some(residual) => {
@@ -380,20 +380,10 @@ impl<'m> Frame<'m> {
                 for (col, (sum, c_col)) in sums.iter().zip(&c_cols).enumerate() {
                     let element = &mut c[(c_row + c_col) as usize];
                     let old = if contract.accumulate { f64::from(*element) } else { 0.0 };
-                    let mut value = (old + sum) as f32;
-                    if let Some(bias) = bias {
-                        value += bias[col];
-                    }
-                    if let Some((residual, rows)) = residual {
-                        value += residual[(rows[row] + c_col) as usize];
-                    }
-                    if *relu {
-                        value = if value > 0.0 || value.is_nan() { value } else { 0.0 };
-                    }
-                    if let Some(Scalar::F32(cap)) = *cap {
-                        value = if value < cap || value.is_nan() { value } else { cap };
-                    }
-                    *element = value;
+                    let bias = bias.map(|bias| bias[col]);
+                    let residual =
+                        residual.map(|(residual, rows)| residual[(rows[row] + c_col) as usize]);
+                    *element = finished(&contract.epilogue, (old + sum) as f32, bias, residual);
                 }
             }
         });
@@ -429,8 +419,16 @@ impl Frame<'_> {
             let terms = row.iter().enumerate().filter(|(_, a)| **a != 0.0);
             terms.map(|(k, a)| a * x(k)).sum()
         };
+        let Epilogue { bias, residual, .. } = &t.epilogue;
+        let bias = bias.as_ref().map(|at| (at.0, self.affine(&at.1) as usize));
+        let residual = residual.as_ref().map(|r| (r, self.affine(&r.at.1)));
         self.with_floats(t.dst.0, |frame, out| {
             let x = frame.floats(t.src.0);
+            let bias = bias.map(|(mem, at)| &frame.floats(mem)[at..]);
+            let residual = residual.map(|(r, at)| {
+                let strides = [r.rows[0], r.rows[1], t.dst_strides[2]];
+                (frame.floats(r.at.0), at, strides)
+            });
             for c in 0..t.len {
                 let columns: Vec<f64> = (0..m * n)
                     .map(|at| {
@@ -439,12 +437,30 @@ impl Frame<'_> {
                     })
                     .collect();
                 for (i, j) in (0..m).flat_map(|i| (0..m).map(move |j| (i, j))) {
+                    let value = line(matrix[j], &|k| columns[i * n + k]) as f32;
+                    let bias = bias.map(|bias| bias[c]);
+                    let residual =
+                        residual.map(|(x, at, strides)| x[place(at, strides, [i, j, c])]);
                     out[place(dst, t.dst_strides, [i, j, c])] =
-                        line(matrix[j], &|k| columns[i * n + k]) as f32;
+                        finished(&t.epilogue, value, bias, residual);
                 }
             }
         });
     }
+}
+
+/// What an epilogue makes of a value, given what it adds.
+fn finished(epilogue: &Epilogue, mut value: f32, bias: Option<f32>, residual: Option<f32>) -> f32 {
+    for added in [bias, residual].into_iter().flatten() {
+        value += added;
+    }
+    if epilogue.relu {
+        value = if value > 0.0 || value.is_nan() { value } else { 0.0 };
+    }
+    if let Some(Scalar::F32(cap)) = epilogue.cap {
+        value = if value < cap || value.is_nan() { value } else { cap };
+    }
+    value
 }
 
 /// Lists of offsets of a contraction are refused beyond this length.

@@ -277,7 +277,8 @@ pub struct Contract {
     pub channelwise: bool,
 }
 
-/// What a contraction does to each of its sums, in this order.
+/// What is done to each result of a contraction or of a transform, in this order. Of a transform, the rows
+/// and columns of the square are the dimensions of the rows, and its channels are the columns.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Epilogue {
     /// A value for each column is added: they follow each other from this index.
@@ -291,7 +292,7 @@ pub struct Epilogue {
     pub cap: Option<Scalar>,
 }
 
-/// What is added to the result of a contraction: it has the result's strides along the columns and
+/// What is added to the result: it has the result's strides along the columns and
 /// its own along the rows. It does not overlap the result.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Residual {
@@ -301,18 +302,33 @@ pub struct Residual {
     pub rows: Vec<i64>,
 }
 
+impl Epilogue {
+    /// What it reads.
+    pub fn inputs(&self) -> impl Iterator<Item = &(Mem, Affine)> {
+        self.bias.iter().chain(self.residual.as_ref().map(|r| &r.at))
+    }
+
+    /// Every place in memory it names.
+    fn places_mut(&mut self) -> impl Iterator<Item = &mut (Mem, Affine)> {
+        self.bias.iter_mut().chain(self.residual.as_mut().map(|r| &mut r.at))
+    }
+
+    /// How many things it does.
+    pub fn steps(&self) -> usize {
+        let steps = [self.bias.is_some(), self.residual.is_some(), self.relu, self.cap.is_some()];
+        steps.into_iter().filter(|&step| step).count()
+    }
+}
+
 impl Contract {
     /// What it reads, but for the result of one that accumulates.
     pub fn inputs(&self) -> impl Iterator<Item = &(Mem, Affine)> {
-        let residual = self.epilogue.residual.as_ref().map(|r| &r.at);
-        [&self.a, &self.b].into_iter().chain(&self.epilogue.bias).chain(residual)
+        [&self.a, &self.b].into_iter().chain(self.epilogue.inputs())
     }
 
     /// Every place in memory it names.
     pub fn places_mut(&mut self) -> impl Iterator<Item = &mut (Mem, Affine)> {
-        let Epilogue { bias, residual, .. } = &mut self.epilogue;
-        let places = [&mut self.a, &mut self.b, &mut self.c].into_iter().chain(bias);
-        places.chain(residual.as_mut().map(|r| &mut r.at))
+        [&mut self.a, &mut self.b, &mut self.c].into_iter().chain(self.epilogue.places_mut())
     }
 }
 
@@ -348,6 +364,20 @@ pub struct Transform {
     pub src_strides: [i64; 3],
     /// Channels.
     pub len: usize,
+    /// What is done to each value before it is stored.
+    pub epilogue: Epilogue,
+}
+
+impl Transform {
+    /// What it reads.
+    pub fn inputs(&self) -> impl Iterator<Item = &(Mem, Affine)> {
+        [&self.src].into_iter().chain(self.epilogue.inputs())
+    }
+
+    /// Every place in memory it names.
+    pub fn places_mut(&mut self) -> impl Iterator<Item = &mut (Mem, Affine)> {
+        [&mut self.src, &mut self.dst].into_iter().chain(self.epilogue.places_mut())
+    }
 }
 
 /// Elements that `depth * cols` values take once packed: columns are padded to whole panels of 32.

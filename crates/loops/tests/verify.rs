@@ -210,6 +210,19 @@ fn transforms_stay_inside_and_write_each_place_once() {
         "also the destination's",
     );
     reject(&transform("a1[0] strides(8, 4, 1)", "a2[0] strides(16, 4, 1)"), "a2 is i32, not f32");
+    let ended =
+        |rest: &str| transform("a1[0] strides(8, 4, 1)", "a0[0] strides(16, 4, 1)") + " " + rest;
+    accept(
+        &ended("bias a3[0] residual a5[4] rows(100, 7) relu min f32 6.0").replace("len 4", "len 2"),
+    );
+    reject(&ended("bias a3[0]"), "a3 has 2 elements");
+    reject(&ended("bias a6[0]"), "a6 is bool, not f32");
+    reject(&ended("bias a1[0]"), "also the destination's");
+    reject(&ended("residual a1[0] rows(8, 4)"), "also the destination's");
+    reject(&ended("residual a4[0] rows(8)"), "another number of row dimensions");
+    reject(&ended("residual a4[0] rows(57, 4)"), "a4 has 64 elements");
+    reject(&ended("residual a4[0] rows(0, -1)"), "a4 has 64 elements");
+    reject(&ended("relu min f32 0.0"), "not with a positive f32");
     let outside = "transform a1[0] strides(8, 4, 1) = haar a0[0] strides(16, 4, 1) len 4";
     assert!(parse(&program(outside)).unwrap_err().to_string().contains("a map"));
 }

@@ -59,7 +59,7 @@ pub fn map_mem(body: &mut [Stmt], f: &mut impl FnMut(&mut Mem)) {
         Stmt::Block(b) => [&mut b.dst.0, &mut b.src.0].into_iter().for_each(&mut *f),
         Stmt::Contract(c) => c.places_mut().for_each(|place| f(&mut place.0)),
         Stmt::Pack(p) => [&mut p.src.0, &mut p.dst.0].into_iter().for_each(&mut *f),
-        Stmt::Transform(t) => [&mut t.src.0, &mut t.dst.0].into_iter().for_each(&mut *f),
+        Stmt::Transform(t) => t.places_mut().for_each(|place| f(&mut place.0)),
         Stmt::For(_) | Stmt::Let(..) | Stmt::Mut(..) | Stmt::Set(..) | Stmt::Accumulate(..) => {}
     });
 }
@@ -123,7 +123,7 @@ pub fn map_affine(body: &mut [Stmt], f: &mut impl FnMut(&mut Affine)) {
             }
             Stmt::Contract(c) => c.places_mut().for_each(|place| f(&mut place.1)),
             Stmt::Pack(p) => [&mut p.src.1, &mut p.dst.1].into_iter().for_each(&mut *f),
-            Stmt::Transform(t) => [&mut t.src.1, &mut t.dst.1].into_iter().for_each(&mut *f),
+            Stmt::Transform(t) => t.places_mut().for_each(|place| f(&mut place.1)),
             Stmt::Let(..) | Stmt::Mut(..) | Stmt::Set(..) | Stmt::Accumulate(..) => {}
         }
     }
@@ -137,7 +137,7 @@ pub fn each_affine(body: &[Stmt], f: &mut impl FnMut(&Affine)) {
         Stmt::Block(b) => [&b.dst.1, &b.src.1].into_iter().for_each(&mut *f),
         Stmt::Contract(c) => c.inputs().chain([&c.c]).for_each(|place| f(&place.1)),
         Stmt::Pack(p) => [&p.src.1, &p.dst.1].into_iter().for_each(&mut *f),
-        Stmt::Transform(t) => [&t.src.1, &t.dst.1].into_iter().for_each(&mut *f),
+        Stmt::Transform(t) => t.inputs().chain([&t.dst]).for_each(|place| f(&place.1)),
         _ => {}
     });
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::types::I64;
 use kiln_kernels::{CacheSizes, Contraction, ContractionError, Isa, Tables};
-use kiln_loops::{Block, Contract, Dim, Kernel, Mem, Pack, Scalar, Stmt, Transform};
+use kiln_loops::{Block, Contract, Dim, Epilogue, Kernel, Mem, Pack, Scalar, Stmt, Transform};
 use rayon::prelude::*;
 
 use super::{Emitter, ScratchLayout};
@@ -265,8 +265,22 @@ impl Emitter<'_, '_> {
     pub(super) fn transform(&mut self, t: &Transform) {
         let dst = self.pointer(t.dst.0, &t.dst.1, 0);
         let src = self.pointer(t.src.0, &t.src.1, 0);
+        let none = self.b.ins().iconst(I64, 0);
+        let Epilogue { bias, residual, relu, cap } = &t.epilogue;
+        let bias = bias.as_ref().map_or(none, |p| self.pointer(p.0, &p.1, 0));
+        let (residual, strides) = match residual {
+            Some(r) => (self.pointer(r.at.0, &r.at.1, 0), [r.rows[0], r.rows[1]]),
+            None => (none, [0; 2]),
+        };
+        let cap = match cap {
+            Some(Scalar::F32(cap)) => *cap,
+            _ => f32::INFINITY,
+        };
         let mut arguments = vec![dst, src];
         let numbers = t.dst_strides.into_iter().chain(t.src_strides).chain([t.len as i64]);
+        arguments.extend(numbers.map(|n| self.b.ins().iconst(I64, n)));
+        arguments.extend([bias, residual]);
+        let numbers = strides.into_iter().chain([i64::from(*relu), i64::from(cap.to_bits())]);
         arguments.extend(numbers.map(|n| self.b.ins().iconst(I64, n)));
         self.call(self.link.maps[t.map as usize], &arguments);
     }

@@ -393,6 +393,22 @@ impl Parser<'_> {
         let (rows, cols, depth) = (self.dims("rows")?, self.dims("cols")?, self.dims("depth")?);
         let channelwise = self.eat_word("channelwise")?;
         let packed = self.eat_word("packed")?;
+        let epilogue = self.epilogue()?;
+        Ok(Stmt::Contract(Box::new(Contract {
+            a,
+            b,
+            c,
+            rows,
+            cols,
+            depth,
+            accumulate,
+            packed,
+            channelwise,
+            epilogue,
+        })))
+    }
+
+    fn epilogue(&mut self) -> Result<Epilogue> {
         let mut epilogue = Epilogue::default();
         if self.eat_word("bias")? {
             epilogue.bias = Some(self.operand()?);
@@ -407,18 +423,7 @@ impl Parser<'_> {
             self.word("f32")?;
             epilogue.cap = Some(Scalar::F32(self.f32()?));
         }
-        Ok(Stmt::Contract(Box::new(Contract {
-            a,
-            b,
-            c,
-            rows,
-            cols,
-            depth,
-            accumulate,
-            packed,
-            channelwise,
-            epilogue,
-        })))
+        Ok(epilogue)
     }
 
     fn pack(&mut self) -> Result<Stmt> {
@@ -446,7 +451,16 @@ impl Parser<'_> {
         let src_strides = self.strides()?;
         self.word("len")?;
         let len = self.size()?;
-        Ok(Stmt::Transform(Box::new(Transform { map, dst, dst_strides, src, src_strides, len })))
+        let epilogue = self.epilogue()?;
+        Ok(Stmt::Transform(Box::new(Transform {
+            map,
+            dst,
+            dst_strides,
+            src,
+            src_strides,
+            len,
+            epilogue,
+        })))
     }
 
     fn strides(&mut self) -> Result<[i64; 3]> {

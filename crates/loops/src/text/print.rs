@@ -174,7 +174,8 @@ impl Display for Transform {
         let (dst, src, name) = (&self.dst, &self.src, self.map.name());
         let ([a, b, c], [d, e, g]) = (self.dst_strides, self.src_strides);
         write!(f, "transform {}[{}] strides({a}, {b}, {c}) = ", dst.0, dst.1)?;
-        write!(f, "{name} {}[{}] strides({d}, {e}, {g}) len {}", src.0, src.1, self.len)
+        write!(f, "{name} {}[{}] strides({d}, {e}, {g}) len {}", src.0, src.1, self.len)?;
+        write!(f, "{}", self.epilogue)
     }
 }
 
@@ -187,7 +188,13 @@ impl Display for Contract {
         write!(f, "{}{}", Dims("cols", &self.cols), Dims("depth", &self.depth))?;
         f.write_str(if self.channelwise { " channelwise" } else { "" })?;
         f.write_str(if self.packed { " packed" } else { "" })?;
-        let Epilogue { bias, residual, relu, cap } = &self.epilogue;
+        write!(f, "{}", self.epilogue)
+    }
+}
+
+impl Display for Epilogue {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Epilogue { bias, residual, relu, cap } = self;
         if let Some((mem, index)) = bias {
             write!(f, " bias {mem}[{index}]")?;
         }

@@ -121,30 +121,43 @@ impl<'p> Verifier<'p> {
         if contract.accumulate {
             self.access(contract.c.0, false, c.clone(), stmt)?;
         }
-        if let Some(cap) = contract.epilogue.cap
+        let columns = contract.cols.iter().zip(&col_slots).map(|(dim, &slot)| (slot, dim.output));
+        self.epilogue(&contract.epilogue, &row_slots, cols, columns, stmt)?;
+        self.access(contract.c.0, true, c, stmt)
+    }
+
+    /// What an epilogue reads, given the counters of the rows, how many columns there are, and their
+    /// counters with the strides in the result.
+    fn epilogue(
+        &mut self,
+        epilogue: &Epilogue,
+        rows: &[Slot],
+        count: usize,
+        columns: impl Iterator<Item = (Slot, i64)>,
+        stmt: &'p Stmt,
+    ) -> Checked<()> {
+        if let Some(cap) = epilogue.cap
             && !matches!(cap, Scalar::F32(x) if x > 0.0)
         {
             return here("the minimum is not with a positive f32");
         }
-        if let Some(bias) = &contract.epilogue.bias {
+        if let Some(bias) = &epilogue.bias {
             let mut at = self.operand(bias)?;
-            at.add(self.counters.free(cols), 1);
+            at.add(self.counters.free(count), 1);
             self.access(bias.0, false, at, stmt)?;
         }
-        if let Some(residual) = &contract.epilogue.residual {
-            if residual.rows.len() != contract.rows.len() {
-                return here("the residual has another number of row dimensions");
-            }
-            let mut at = self.operand(&residual.at)?;
-            for (&stride, &slot) in residual.rows.iter().zip(&row_slots) {
-                at.add(slot, stride.into());
-            }
-            for (dim, &slot) in contract.cols.iter().zip(&col_slots) {
-                at.add(slot, dim.output.into());
-            }
-            self.access(residual.at.0, false, at, stmt)?;
+        let Some(residual) = &epilogue.residual else { return Ok(()) };
+        if residual.rows.len() != rows.len() {
+            return here("the residual has another number of row dimensions");
         }
-        self.access(contract.c.0, true, c, stmt)
+        let mut at = self.operand(&residual.at)?;
+        for (&stride, &slot) in residual.rows.iter().zip(rows) {
+            at.add(slot, stride.into());
+        }
+        for (slot, stride) in columns {
+            at.add(slot, stride.into());
+        }
+        self.access(residual.at.0, false, at, stmt)
     }
 
     pub(super) fn pack(&mut self, pack: &Pack, stmt: &'p Stmt) -> Checked<()> {
@@ -171,8 +184,8 @@ impl<'p> Verifier<'p> {
 impl<'p> Verifier<'p> {
     pub(super) fn transform(&mut self, t: &Transform, stmt: &'p Stmt) -> Checked<()> {
         let (mut dst, mut src) = (self.operand(&t.dst)?, self.operand(&t.src)?);
-        if t.dst.0 == t.src.0 {
-            return here("the source's memory is also the destination's");
+        if t.inputs().any(|place| place.0 == t.dst.0) {
+            return here("the memory of what is read is also the destination's");
         }
         if t.len > MAX_EXTENT {
             return here("the channels are too many");
@@ -183,16 +196,18 @@ impl<'p> Verifier<'p> {
         let first = self.counters.free(1);
         let [read, written] = t.map.sides();
         let mut add = |at: &mut Linear, strides: [i64; 3], side: usize| {
-            for (extent, stride) in [side, side, t.len].into_iter().zip(strides) {
-                at.add(self.counters.free(extent), stride.into());
-            }
+            let slots = [side, side, t.len].map(|extent| self.counters.free(extent));
+            slots.iter().zip(strides).for_each(|(&slot, stride)| at.add(slot, stride.into()));
+            slots
         };
-        add(&mut dst, t.dst_strides, written);
+        let [row, column, channel] = add(&mut dst, t.dst_strides, written);
         add(&mut src, t.src_strides, read);
         if !race::injective(&self.counters, first, &dst) {
             return here("the elements written may meet");
         }
         self.access(t.src.0, false, src, stmt)?;
+        let channels = [(channel, t.dst_strides[2])].into_iter();
+        self.epilogue(&t.epilogue, &[row, column], t.len, channels, stmt)?;
         self.access(t.dst.0, true, dst, stmt)
     }
 }
