@@ -27,6 +27,32 @@ fn lenet(threads: usize) -> Session {
     session
 }
 
+/// The bits of what a transformer of one block says about two texts.
+fn predicted(threads: usize) -> Vec<u32> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dsl/models/gpt.kiln");
+    let model = kiln::parse_file(path).unwrap_or_else(|e| panic!("{e}"));
+    let options = Options::default().bind("N", 2).bind("layers", 1).threads(threads);
+    let graph = model.inference().unwrap_or_else(|e| panic!("{e}"));
+    let exe = kiln::compile(&graph, &options).unwrap_or_else(|e| panic!("{e}"));
+    let mut session = exe.session().expect("a session");
+    let weights = kiln::initial_weights(&model, &options).expect("initial weights");
+    session.set_weights(&weights).expect("weights fit");
+    let token = (0..256).map(|i| i * 37 % 256).collect();
+    let token = Tensor::i32(&[2, 128], token).expect("a tensor");
+    let out = session.run(&[("token", &token)]).expect("a run");
+    out["logits"].as_f32().expect("f32").iter().map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn attention_gives_the_same_bits_on_any_number_of_threads() {
+    let one = predicted(1);
+    assert!(one.iter().all(|bits| f32::from_bits(*bits).is_finite()));
+    assert!(one[0] != one[1], "the bytes differ");
+    for threads in [2, 3, 4, 7] {
+        assert!(predicted(threads) == one, "{threads} threads give other bits than one");
+    }
+}
+
 /// The bits of every weight and loss after some steps of training.
 fn trained(threads: usize) -> Vec<u32> {
     let mut session = lenet(threads);

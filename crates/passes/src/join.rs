@@ -29,7 +29,7 @@ pub static PASS: Pass<Program> =
     Pass { name: "join", doc: "join kernels that go through the same rows", run };
 
 /// Statements of a kernel that is joined from others, at most.
-const MAX_STATEMENTS: usize = 192;
+const MAX_STATEMENTS: usize = 128;
 /// Bytes of a row that becomes memory of a thread, at most: it is to stay in the second-level cache.
 const MAX_ROW: usize = 64 << 10;
 /// A loop over whole arrays is cut into rows of at least this length, and at least so many of them.
@@ -37,19 +37,29 @@ const LEAST_ROW: usize = 64;
 const LEAST_ROWS: usize = 16;
 
 fn run(mut program: Program, _: &mut Notes) -> Result<Program, PassError> {
-    let mut kernels: Vec<Kernel> = Vec::with_capacity(program.kernels.len());
+    let all = std::mem::take(&mut program.kernels);
+    let mut kernels: Vec<Kernel> = Vec::with_capacity(all.len());
     let mut prelude = 0;
-    for (position, kernel) in std::mem::take(&mut program.kernels).into_iter().enumerate() {
-        // The prelude does not run with the rest.
-        let before = kernels.last().filter(|_| position != program.prelude);
-        let joined = before.and_then(|before| {
-            join(before, &kernel).or_else(|| turns::join(&program, before, &kernel))
-        });
-        match joined {
-            Some(both) => *kernels.last_mut().expect("it was there") = both,
-            None => kernels.push(kernel),
+    for (position, kernel) in all.into_iter().enumerate() {
+        kernels.push(kernel);
+        // The prelude does not run with the rest. What stands between two that are joined is done before
+        // them, if it has nothing to do with the first, and then joined to them.
+        if let [.., first, between, last] = &kernels[prelude..]
+            && are_apart(first, between)
+            && let Some(joined) = both(&program, first, last)
+        {
+            kernels.pop();
+            let first = kernels.len() - 2;
+            kernels.swap(first, first + 1);
+            kernels[first + 1] = joined;
         }
-        if position < program.prelude {
+        if let [.., before, last] = &kernels[prelude..]
+            && let Some(joined) = both(&program, before, last)
+        {
+            kernels.truncate(kernels.len() - 2);
+            kernels.push(joined);
+        }
+        if position + 1 == program.prelude {
             prelude = kernels.len();
         }
     }
@@ -57,6 +67,19 @@ fn run(mut program: Program, _: &mut Notes) -> Result<Program, PassError> {
     keep_rows(&mut program);
     drop_unused(&mut program);
     Ok(program)
+}
+
+/// The kernel that does what one and then the other does, by rows or by turns.
+fn both(program: &Program, before: &Kernel, next: &Kernel) -> Option<Kernel> {
+    join(before, next).or_else(|| turns::join(program, before, next))
+}
+
+/// Whether neither writes what the other one touches.
+fn are_apart(one: &Kernel, other: &Kernel) -> bool {
+    let free = |one: &Kernel, other: &Kernel| {
+        !Touched::by(one).writes.iter().any(|b| other.args.contains(b))
+    };
+    free(one, other) && free(other, one)
 }
 
 /// The kernel that does what one and then the other does, if they go through the same rows.

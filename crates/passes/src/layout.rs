@@ -3,8 +3,8 @@
 //! Axes keep their logical order everywhere in the graph; what changes is the order in which the
 //! axes of a stored node lie in its buffer ([`kiln_graph::Node::order`]), so there is nothing to
 //! transpose and nothing to cancel. A convolution stores its channels innermost, where the
-//! micro-kernel produces them; what reads it and keeps its axes follows. Results, and what a reshape
-//! reads in flat order, stay row-major.
+//! micro-kernel produces them, and products of a batch lie one after the other; what reads them and
+//! keeps their axes follows. Results, and what a reshape reads in flat order, stay row-major.
 
 use std::collections::HashSet;
 
@@ -34,7 +34,7 @@ fn run(mut graph: Graph, _: &mut Notes) -> Result<Graph, PassError> {
         if !matches!(graph[id].placement, Placement::Kernel(_)) || fixed.contains(&id) {
             continue;
         }
-        let order = of_convolution(&graph, id)
+        let order = of_contraction(&graph, id)
             .or_else(|| of_tiles(&graph, id))
             .or_else(|| inherited(&graph, id));
         if let Some(order) = order.filter(|o| !o.is_sorted()) {
@@ -44,34 +44,34 @@ fn run(mut graph: Graph, _: &mut Notes) -> Result<Graph, PassError> {
     Ok(graph)
 }
 
-/// The order in which a convolution stores its result: what only the kernel has (output channels)
-/// innermost, what both operands have (groups) around it.
-fn of_convolution(graph: &Graph, id: NodeId) -> Option<Vec<usize>> {
+/// The order in which a contraction stores its result. Of a convolution what only the kernel has (output
+/// channels) lies innermost, what both operands have (groups) around it; of other products what both
+/// have lies outermost, unless it is innermost already, so that each product of a batch is one matrix.
+fn of_contraction(graph: &Graph, id: NodeId) -> Option<Vec<usize>> {
     let anchor = anchor(graph, &[id])?;
     let Lower::Contract(space) = graph[anchor].op.lower else { return None };
     let space = graph.with_view(anchor, space);
     let [image, kernel] = &space.operands[..] else { return None };
-    if image.0.iter().all(|axis| axis.terms.len() < 2) {
-        return None; // a matrix product
-    }
+    let slides = image.0.iter().any(|axis| axis.terms.len() > 1);
     let holds = |access: &kiln_graph::op::Access, axis: usize| {
         access.0.iter().any(|a| a.terms.iter().any(|t| t.0 == axis))
     };
     let at = index_at(graph, id, anchor, symbolic(&graph[id].ty.shape))?;
-    // The rank of each axis of the stored node: 0 image, 1 group, 2 output channel.
-    let mut class = vec![0; graph[id].ty.shape.rank()];
+    // The rank of each axis of the stored node: image, group, output channel; batch, others.
+    let mut rank = vec![0; graph[id].ty.shape.rank()];
     for (axis, index) in at.iter().enumerate() {
         for (var, _) in &index.affine.terms {
-            class[var.0 as usize] = match (holds(image, axis), holds(kernel, axis)) {
-                (true, false) => 0,
-                (true, true) => 1,
-                _ => 2,
+            rank[var.0 as usize] = match (holds(image, axis), holds(kernel, axis)) {
+                (true, true) => usize::from(slides),
+                (true, false) => usize::from(!slides),
+                _ => 1 + usize::from(slides),
             };
         }
     }
-    let mut order: Vec<usize> = (0..class.len()).collect();
-    order.sort_by_key(|&axis| class[axis]);
-    Some(order)
+    let mut order: Vec<usize> = (0..rank.len()).collect();
+    order.sort_by_key(|&axis| rank[axis]);
+    let apart = || rank.last() == Some(&1) && !rank.is_sorted();
+    (slides || apart()).then_some(order)
 }
 
 /// The order in which tiles are computed, for the node that stores them.

@@ -9,11 +9,12 @@
 //! contraction has smaller ones, the loops over images or rows by which two kernels meet in a turn become
 //! one, by the same proof; if a turn is nothing else, threads share those of all turns.
 
+use std::cmp::Reverse;
 use std::iter::successors;
 
 use kiln_loops::{
-    Affine, BufferId, For, Inst, Kernel, Local, LoopKind, Mem, Program, Stmt, Var, accesses,
-    verify_kernel,
+    Affine, BufferId, Dim, For, Inst, Kernel, Local, LoopKind, Mem, Program, Stmt, Var, accesses,
+    packed_elements, verify_kernel,
 };
 
 use super::{MAX_STATEMENTS, beside, with_both};
@@ -69,15 +70,17 @@ fn is_shared(f: &For) -> bool {
     f.kind == LoopKind::Parallel
 }
 
-/// The kernel's loop, if it is all there is and counts from 0 by ones. A contraction whose blocks are of
-/// rows and of columns stays as it was shared out.
+/// The kernel's loop, if it is all there is and counts from 0 by ones. A single product whose blocks are of
+/// rows and of columns stays as it was shared out; of a batch, turns are products.
 fn outermost(kernel: &Kernel) -> Option<&For> {
     let [Stmt::For(outer)] = &kernel.body[..] else { return None };
     let shared: Vec<Var> = successors(Some(outer), |f| f.parallel()).map(|f| f.var).collect();
     let mut columns = false;
     walk::each(&outer.body, &mut |stmt| {
         if let Stmt::Contract(c) = stmt {
-            columns |= shared.iter().any(|&var| c.b.1.coefficient(var) != 0);
+            let moves = |place: &(Mem, Affine), var: Var| place.1.coefficient(var) != 0;
+            let single = !(moves(&c.a, outer.var) && moves(&c.b, outer.var));
+            columns |= single && shared.iter().any(|&var| moves(&c.b, var));
         }
     });
     (!(columns && shared.len() > 1) && may_be_cut(outer)).then_some(outer)
@@ -193,19 +196,30 @@ fn share_nested(body: &mut [Stmt]) {
 }
 
 /// Buffers that only this kernel touches become memory of the thread that runs a turn, as large as
-/// what one turn touches.
+/// what one turn touches; those first that take the most memory otherwise.
 pub(super) fn keep(program: &Program, kernel: &mut Kernel, own: impl Fn(&BufferId) -> bool) {
-    if outermost(kernel).is_none_or(|f| !is_shared(f)) {
+    let mut buffers: Vec<BufferId> = kernel.args.iter().copied().filter(own).collect();
+    if buffers.is_empty() || outermost(kernel).is_none_or(|f| !is_shared(f)) {
         return;
     }
-    for arg in (0..kernel.args.len() as u32).rev() {
-        if !own(&kernel.args[arg as usize]) {
-            continue;
+    buffers.sort_by_key(|&id| Reverse(program.buffer(id).bytes()));
+    // Checking one kernel takes longer than making several, so each is checked only if all together fail.
+    for each in [false, true] {
+        let mut new = kernel.clone();
+        for id in &buffers {
+            let Some(arg) = new.args.iter().position(|a| a == id) else { continue };
+            let loops = around(&new.body, Mem::Arg(arg as u32));
+            let mut turns = (1..=loops.len()).rev().map(|inner| &loops[..inner]);
+            let is_legal = |k: &Kernel| !each || verify_kernel(program, k).is_ok();
+            if let Some(next) =
+                turns.find_map(|turns| kept(program, &new, arg as u32, turns).filter(is_legal))
+            {
+                new = next;
+            }
         }
-        let loops = around(&kernel.body, Mem::Arg(arg));
-        let mut turns = (1..=loops.len()).rev().map(|inner| &loops[..inner]);
-        if let Some(new) = turns.find_map(|turns| kept(program, kernel, arg, turns)) {
+        if each || verify_kernel(program, &new).is_ok() {
             *kernel = new;
+            return;
         }
     }
 }
@@ -258,7 +272,7 @@ fn kept(program: &Program, kernel: &Kernel, arg: u32, turns: &[(Var, usize)]) ->
             other => other,
         }
     });
-    verify_kernel(program, &new).is_ok().then_some(new)
+    Some(new)
 }
 
 /// How the elements of an array belong to the turns of loops, the innermost counting fastest: of every
@@ -370,13 +384,27 @@ fn each_place(
                 place(at.0, &mut at.1, strides.iter_mut().zip([side, side, len]).collect());
             }
         }
+        Stmt::Pack(p) => {
+            if let Some(elements) = packed(&p.cols, &p.depth) {
+                place(p.dst.0, &mut p.dst.1, vec![(&mut 1, elements)]);
+            }
+        }
         Stmt::Contract(c) if !c.channelwise => {
             let inputs = c.rows.iter_mut().chain(&mut c.depth);
             place(c.a.0, &mut c.a.1, inputs.map(|d| (&mut d.input, d.extent)).collect());
             let outputs = c.rows.iter_mut().chain(&mut c.cols);
             place(c.c.0, &mut c.c.1, outputs.map(|d| (&mut d.output, d.extent)).collect());
+            if let Some(elements) = packed(&c.cols, &c.depth).filter(|_| c.packed) {
+                place(c.b.0, &mut c.b.1, vec![(&mut 1, elements)]);
+            }
         }
         _ => {}
     }
     seen == all
+}
+
+/// The elements of a pack, which lie side by side.
+fn packed(cols: &[Dim], depth: &[Dim]) -> Option<usize> {
+    let volume = |dims: &[Dim]| dims.iter().map(|d| d.extent).product();
+    packed_elements(volume(cols), volume(depth))
 }

@@ -33,6 +33,10 @@ const LANES: usize = 16;
 const AGAIN: usize = 1 << 20;
 /// Channels from which a batch of products without columns is one channelwise product.
 const MIN_CHANNELS: usize = 4;
+/// Elements of the first operand that a chunk of one of many products reads, at most: they stay in the
+/// second-level cache beside what else a thread keeps ([`MAX_KEPT`](crate::join::MAX_KEPT)), where they
+/// are computed in the same turn.
+const CHUNK_READS: usize = 128 * 1024;
 /// Elements of a tile that waits for its epilogue: it stays in the second-level cache.
 const TILE: usize = 16 * 1024;
 /// A product with fewer multiplications runs as one chunk.
@@ -191,7 +195,8 @@ impl Form {
         // each chunk of them reads the first operand again, which must not be large, and an epilogue
         // wants its rows long.
         let few = m * products < 2 * MIN_ROWS;
-        let again = m <= n && m.saturating_mul(volume(&self.depth)) <= AGAIN;
+        let k = volume(&self.depth);
+        let again = m <= n && m.saturating_mul(k) <= AGAIN;
         let apart = again && direct && products == 1 && self.cols.len() == 1 && !packed_once;
         let whole = |c: &usize| n.is_multiple_of(c * LANES) && n / c >= MIN_COLS;
         let col_chunks = match work > SMALL {
@@ -201,8 +206,9 @@ impl Form {
         };
         let most = if packed_once { CHUNKS } else { CHUNKS.min(products * m / MIN_ROWS) };
         let wanted = if work <= SMALL { 1 } else { most.max(1) };
+        let stays = |block: usize| products == 1 || block.saturating_mul(k) <= CHUNK_READS;
         split(col_chunks, &|count, block, col_count| {
-            count * products * col_count >= wanted || block < 2 * TILE_ROWS
+            count * products * col_count >= wanted && stays(block) || block < 2 * TILE_ROWS
         })
     }
 
