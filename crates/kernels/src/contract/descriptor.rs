@@ -3,7 +3,8 @@
 use super::kernels::{KernelSet, PanelKernels};
 use super::narrow::{AXPY_COLUMNS, DOT_BLOCK, SCRATCH};
 use super::pack::{Form, follow, octets_follow};
-use super::tile::{TALL_LEAST, TALL_MOST, TileFn};
+use super::quads::{QUAD, streams};
+use super::tile::TileFn;
 use super::{DEPTH_BLOCK, LINE, NARROW_ROWS, OCTET, depth_blocks};
 use crate::cache::CacheSizes;
 use crate::isa::Isa;
@@ -135,17 +136,17 @@ pub(super) enum Access {
     Packed,
     /// In place, and it moves along the columns too.
     Channelwise,
-    /// Packed, all rows by one tile, so that each element of `B` is read once.
-    Tall,
+    /// In place, a part of the depth after the other: a panel too large for the first cache comes
+    /// into it once, although several tiles read it.
+    Parts,
 }
 
 impl Access {
     /// The width of packed rows, if they are.
     pub fn packed_width(self) -> Option<usize> {
         match self {
-            Access::InPlace | Access::Channelwise => None,
+            Access::InPlace | Access::Channelwise | Access::Parts => None,
             Access::Packed => Some(OCTET),
-            Access::Tall => Some(TALL_MOST),
         }
     }
 }
@@ -229,17 +230,29 @@ impl Contraction {
             narrow,
             tables,
         };
+        if let Some(height) = contraction.height_in_parts() {
+            return Ok(contraction.tiled(Access::Parts, height));
+        }
         let height = contraction.height();
-        let tall = !kernels.tall.is_empty() && (TALL_LEAST..=TALL_MOST).contains(&rows);
-        Ok(if tall && cols >= TALL_COLS {
-            contraction.tiled(Access::Tall, rows)
-        } else {
-            let mut contraction = contraction.tiled(Access::InPlace, height);
-            if contraction.pays_to_pack_a() {
-                contraction.access = Access::Packed;
-            }
-            contraction
-        })
+        let mut contraction = contraction.tiled(Access::InPlace, height);
+        if contraction.pays_to_pack_a() {
+            contraction.access = Access::Packed;
+        }
+        Ok(contraction)
+    }
+
+    /// The height of tiles that take the depth in parts, if that pays: panels exceed the first cache, and
+    /// there are just as many tiles as it takes for all of the next panel to be asked for.
+    fn height_in_parts(&self) -> Option<usize> {
+        let rows = self.rows();
+        let widest = &self.kernels.panels[self.panels.first()?.kernel];
+        let vectors = widest.width / self.kernels.lanes();
+        let height = rows.div_ceil((QUAD * vectors).div_ceil(streams(vectors)));
+        let pays = self.quads
+            && rows >= PARTS_ROWS
+            && height <= widest.parts.len()
+            && part_depth(widest) < self.deepest_block();
+        pays.then_some(height)
     }
 
     /// The height of tiles that span a panel's width: one for all panels, as high as all may be.
@@ -257,7 +270,7 @@ impl Contraction {
             Access::InPlace => panel.in_place[rows - 1],
             Access::Packed => panel.packed[rows - 1],
             Access::Channelwise => panel.channelwise[rows - 1],
-            Access::Tall => self.kernels.tall[rows - TALL_LEAST],
+            Access::Parts => panel.parts[rows - 1],
         }
     }
 
@@ -410,15 +423,33 @@ impl Contraction {
         self.deepest_block() * self.col_blocks.iter().map(width).max().unwrap_or(0)
     }
 
-    /// Elements that the largest block of `A` takes when packed.
+    /// Elements that the largest block of `A` takes when packed, or sums between parts of the depth.
     fn a_scratch(&self) -> usize {
+        if self.access == Access::Parts {
+            let widths = self.panels.iter().map(|p| self.kernels.panels[p.kernel].width);
+            return self.rows() * widths.max().unwrap_or(0);
+        }
         let tiles = self.row_blocks.iter().map(|b| b.len()).max().unwrap_or(0);
         self.deepest_block() * self.access.packed_width().unwrap_or(0) * tiles
+    }
+
+    /// The most depths of such a panel that all tiles take before any takes more.
+    pub(super) fn part_depth(&self, panel: &PanelKernels) -> usize {
+        if self.access == Access::Parts { part_depth(panel) } else { DEPTH_BLOCK }
     }
 
     fn deepest_block(&self) -> usize {
         depth_blocks(self.depth(), DEPTH_BLOCK).map(|block| block.len()).max().unwrap_or(0)
     }
+}
+
+/// Depths of a panel that take three quarters of the first cache, if tiles can take parts of it; sums and
+/// rows of `A` need the rest.
+fn part_depth(panel: &PanelKernels) -> usize {
+    if panel.parts.is_empty() {
+        return DEPTH_BLOCK;
+    }
+    (CacheSizes::detect().l1d / 4 * 3 / size_of::<f32>() / panel.width).clamp(OCTET, DEPTH_BLOCK)
 }
 
 /// One more than the largest offset, if there is one.
@@ -500,8 +531,8 @@ fn blocks(bytes: &[usize], limit: usize) -> Vec<Range<usize>> {
     blocks
 }
 
-/// Columns that repay packing `A` for a tall tile.
-const TALL_COLS: usize = 256;
+/// Fewer rows are two tiles of which each has little to do.
+const PARTS_ROWS: usize = 10;
 
 /// Sets and ways of the first cache, as most processors have them.
 const SETS: usize = 64;

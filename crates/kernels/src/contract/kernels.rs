@@ -13,9 +13,6 @@ use crate::simd::{Generic, Simd};
 pub(super) struct KernelSet {
     /// Panels by width, widest first, each a vector narrower than the one before.
     pub panels: &'static [PanelKernels],
-    /// Tiles that take any panel vector by vector, `A` packed, by rows - [`tile::TALL_LEAST`]; none
-    /// where the first cache holds a panel, for the second tile to read.
-    pub tall: &'static [TileFn],
     pub pack: PackFn,
     pub axpy: NarrowFn,
     pub dot: NarrowFn,
@@ -31,6 +28,9 @@ pub(super) struct PanelKernels {
     pub in_place: &'static [TileFn],
     /// `A` read in place from far away, by rows - 1.
     pub far: &'static [TileFn],
+    /// `A` read in place, a part of the depth at a time, by rows - 1; none where the first cache holds
+    /// every panel.
+    pub parts: &'static [TileFn],
     /// `A` packed, by rows - 1.
     pub packed: &'static [TileFn],
     /// `A` read in place by vectors, a column each, by rows - 1.
@@ -58,9 +58,9 @@ impl KernelSet {
 }
 
 /// One module of compiled kernels: the vectors of eight and the widest, of each panel width the vector,
-/// how many, and the numbers of rows that tiles may have, then those that tall tiles may have.
+/// how many, the numbers of rows that tiles may have, and those of tiles that take parts of the depth.
 macro_rules! kernel_set {
-    ($isa:ident $(, $features:literal)?: $octet:path, $vector:path, panels $panels:tt, tall $tall:tt) => {
+    ($isa:ident $(, $features:literal)?: $octet:path, $vector:path, panels $panels:tt) => {
         mod $isa {
             use super::*;
 
@@ -70,13 +70,6 @@ macro_rules! kernel_set {
                 unsafe {
                     tile::tile::<S, $octet, R, V, FORM>(S::assume(), <$octet>::assume(), t)
                 }
-            }
-
-            #[allow(dead_code, reason = "some sets have no tall tiles")]
-            $(#[target_feature(enable = $features)])?
-            unsafe fn tall<S: Quads, const R: usize>(t: &Tile<'_>) {
-                // SAFETY: as our own contract.
-                unsafe { tile::tall::<S, $octet, R>(S::assume(), <$octet>::assume(), t) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -112,7 +105,6 @@ macro_rules! kernel_set {
 
             pub(super) static SET: KernelSet = KernelSet {
                 panels: kernel_set!(@panels $panels),
-                tall: kernel_set!(@tall $tall $vector),
                 pack,
                 axpy,
                 dot,
@@ -120,11 +112,12 @@ macro_rules! kernel_set {
             };
         }
     };
-    (@panels [$(($s:path, $v:literal, $rows:tt))*]) => {
+    (@panels [$(($s:path, $v:literal, $rows:tt, $parts:tt))*]) => {
         &[$(PanelKernels {
             width: <$s as Simd>::LANES * $v,
             in_place: kernel_set!(@tiles $rows $s, $v, { tile::IN_PLACE }),
             far: kernel_set!(@tiles $rows $s, $v, { tile::FAR }),
+            parts: kernel_set!(@tiles $parts $s, $v, { tile::PARTS }),
             packed: kernel_set!(@tiles $rows $s, $v, { tile::PACKED }),
             channelwise: kernel_set!(@tiles $rows $s, $v, { tile::CHANNELWISE }),
         }),*]
@@ -132,13 +125,10 @@ macro_rules! kernel_set {
     (@tiles [$($r:literal)*] $s:path, $v:literal, $form:block) => {
         &[$(tile::<$s, $r, $v, $form>),*]
     };
-    (@tall [$($r:literal)*] $s:path) => {
-        &[$(tall::<$s, $r>),*]
-    };
 }
 
 // Four rows of two 128-bit pairs and what they are multiplied with fit sixteen registers.
-kernel_set!(generic: Generic, Generic, panels [(Generic, 1, [1 2 3 4])], tall []);
+kernel_set!(generic: Generic, Generic, panels [(Generic, 1, [1 2 3 4], [])]);
 
 // 6 x 2 sums, two columns and one broadcast: 15 of 16 registers.
 #[cfg(target_arch = "x86_64")]
@@ -146,24 +136,21 @@ use crate::isa::{Avx2, Avx512};
 #[cfg(target_arch = "x86_64")]
 kernel_set!(
     avx2, "avx2,fma": Avx2, Avx2,
-    panels [(Avx2, 2, [1 2 3 4 5 6]) (Avx2, 1, [1 2 3 4 5 6])],
-    tall []
+    panels [(Avx2, 2, [1 2 3 4 5 6], []) (Avx2, 1, [1 2 3 4 5 6], [])]
 );
 
 // 6 x 4 sums, four columns and one broadcast: 29 of 32 registers; 8 x 3: 28. Eight row pointers fit
 // the general registers, which fourteen would not. Fewer sums leave the front end with more to do
-// for each of them, which shows where a core is shared. Tall tiles need none of that: every factor is
-// the memory operand of its instruction.
+// for each of them, which shows where a core is shared.
 #[cfg(target_arch = "x86_64")]
 kernel_set!(
     avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma": Avx2, Avx512,
     panels [
-        (Avx512, 4, [1 2 3 4 5 6])
-        (Avx512, 3, [1 2 3 4 5 6 7 8])
-        (Avx512, 2, [1 2 3 4 5 6 7 8])
-        (Avx512, 1, [1 2 3 4 5 6 7 8])
-    ],
-    tall [10 11 12 13 14 15 16]
+        (Avx512, 4, [1 2 3 4 5 6], [1 2 3 4 5 6])
+        (Avx512, 3, [1 2 3 4 5 6 7 8], [1 2 3 4 5 6 7 8])
+        (Avx512, 2, [1 2 3 4 5 6 7 8], [1 2 3 4 5 6 7 8])
+        (Avx512, 1, [1 2 3 4 5 6 7 8], [1 2 3 4 5 6 7 8])
+    ]
 );
 
 // 6 x 4 sums, four columns and one broadcast: 29 of 32 registers.
@@ -172,6 +159,5 @@ use crate::isa::Neon;
 #[cfg(target_arch = "aarch64")]
 kernel_set!(
     neon, "neon": Neon, Neon,
-    panels [(Neon, 2, [1 2 3 4 5 6]) (Neon, 1, [1 2 3 4 5 6])],
-    tall []
+    panels [(Neon, 2, [1 2 3 4 5 6], []) (Neon, 1, [1 2 3 4 5 6], [])]
 );

@@ -5,6 +5,7 @@
 //! the columns of all four depths first. It is worth 5 to 10 % of a whole product, more where
 //! another thread shares the core.
 
+use super::LINE;
 use super::tile::Tile;
 #[cfg(target_arch = "aarch64")]
 use crate::isa::Neon;
@@ -15,9 +16,23 @@ use crate::simd::{Generic, Simd};
 /// Depths of a turn.
 pub(super) const QUAD: usize = 4;
 
+/// Streams of lines that a turn of [`super::tile::PARTS`] asks for, one of each: so many that the tiles
+/// that a panel of these vectors is made for have asked for all of the next one.
+pub(super) const fn streams(vectors: usize) -> usize {
+    if vectors > 2 { 6 } else { 4 }
+}
+
+/// Elements from each stream to the next where they ask for so many lines in a panel of these vectors. The
+/// processor follows a stream to the end of its page only, and fetches ahead of it: an odd number of
+/// eight lines apart, streams do not come to these ends all at once.
+pub(super) fn stream(lines: usize, vectors: usize) -> usize {
+    let eights = lines.div_ceil(streams(vectors)).div_ceil(8);
+    (eights | 1) * 8 * LINE
+}
+
 /// An instruction set that may have the loop.
 pub(super) trait Quads: Simd {
-    /// The sums of the depths that make whole fours, and how many those are.
+    /// Adds the depths that make whole fours to the sums, and says how many those are.
     ///
     /// # Safety
     /// As [`super::tile::TileFn`]; depths follow each other in `A` by fours.
@@ -26,8 +41,9 @@ pub(super) trait Quads: Simd {
         self,
         _t: &Tile<'_>,
         _rows: &[*const f32; R],
-    ) -> ([[Self::F; V]; R], usize) {
-        ([[self.splat(0.0); V]; R], 0)
+        _sums: &mut [[Self::F; V]; R],
+    ) -> usize {
+        0
     }
 }
 
@@ -44,13 +60,14 @@ impl Quads for Avx512 {
         self,
         t: &Tile<'_>,
         rows: &[*const f32; R],
-    ) -> ([[Self::F; V]; R], usize) {
+        sums: &mut [[Self::F; V]; R],
+    ) -> usize {
         let depth = t.depth / QUAD * QUAD;
-        if depth == 0 {
-            return ([[self.splat(0.0); V]; R], 0);
+        if depth > 0 {
+            // SAFETY: as our own contract; `self` proves the instruction set, and there is a turn.
+            *sums = unsafe { avx512::quads::<R, V, FORM>(t, rows, *sums, depth) };
         }
-        // SAFETY: as our own contract; `self` proves the instruction set, and there is a turn.
-        (unsafe { avx512::quads::<R, V, FORM>(t, rows, depth) }, depth)
+        depth
     }
 }
 
@@ -61,16 +78,18 @@ mod avx512 {
     use std::mem::offset_of;
 
     use super::super::OCTET;
-    use super::super::tile::{FAR, PACKED};
-    use super::{QUAD, Tile};
+    use super::super::tile::{FAR, PACKED, PARTS};
+    use super::{LINE, QUAD, Tile, streams};
 
     /// What the loop reads from memory, for want of registers.
     #[repr(C)]
     struct Bounds {
         /// Where the offsets of the depths end; of a packed `A`, the offset.
         end: usize,
-        /// Bytes between the lines that a turn prefetches, as many as all turns do of one stream.
+        /// Bytes between the lines that a turn prefetches, one of each stream.
         stream: usize,
+        /// In parts: bytes from the end of the last stream to the next line of the first.
+        back: usize,
         /// Elements from each row to the one that the next tile reads.
         next: usize,
         /// Lines that a turn prefetches, one of each stream: 1, 2 or 4.
@@ -148,16 +167,30 @@ mod avx512 {
         };
     }
 
-    /// The loop around four steps; every sum begins at zero.
+    /// In parts: some lines of what is read next. They are spread over the turn, because a line that is
+    /// asked for occupies what the columns have to come through too.
+    macro_rules! ask {
+        ($lines:literal) => {
+            concat!(
+                ".if {parts}\n",
+                ".rept ",
+                $lines,
+                "\n",
+                "prefetcht1 byte ptr [{ahead}]\n",
+                "add {ahead}, qword ptr [{bounds} + {stream}]\n",
+                ".endr\n",
+                ".endif\n",
+            )
+        };
+    }
+
+    /// The loop around four steps.
     macro_rules! turns {
         ($step:ident, [$($name:ident $i:literal),*], $t:ident, $row:ident, $first:ident, $bounds:ident, $sums:ident) => {
             asm!(
-                "vxorps xmm0, xmm0, xmm0",
-                ".irp n, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23",
-                "vmovaps zmm\\n, zmm0",
-                ".endr",
                 ".p2align 5",
                 "2:",
+                ".ifeq {parts}",
                 "cmp dword ptr [{bounds} + {lines}], 2",
                 "prefetcht1 byte ptr [{ahead}]",
                 "jb 3f",
@@ -169,6 +202,7 @@ mod avx512 {
                 "prefetcht1 byte ptr [{ahead} + {o}]",
                 "3:",
                 "add {ahead}, 64",
+                ".endif",
                 ".if {packed}",
                 "mov {o}, {d}",
                 "add {d}, 4*{octet}",
@@ -181,10 +215,17 @@ mod avx512 {
                 ".endif",
                 "add {d}, 16",
                 ".endif",
+                ask!("{more}"),
                 $step!(0),
+                ask!("1"),
                 $step!(1),
+                ask!("{more}"),
                 $step!(2),
+                ask!("1"),
                 $step!(3),
+                ".if {parts}",
+                "add {ahead}, qword ptr [{bounds} + {back}]",
+                ".endif",
                 "add {b}, 4*64*{v}",
                 "cmp {d}, qword ptr [{bounds} + {end}]",
                 "jb 2b",
@@ -200,18 +241,21 @@ mod avx512 {
                 octet = const OCTET,
                 stride = const if FORM == PACKED { 4 * OCTET } else { 4 },
                 far = const (FORM == FAR) as usize,
+                parts = const (FORM == PARTS) as usize,
+                more = const streams(V) / 2 - 1,
                 end = const offset_of!(Bounds, end),
                 next = const offset_of!(Bounds, next),
                 stream = const offset_of!(Bounds, stream),
+                back = const offset_of!(Bounds, back),
                 lines = const offset_of!(Bounds, lines),
-                out("zmm0") $sums[0], out("zmm1") $sums[1], out("zmm2") $sums[2],
-                out("zmm3") $sums[3], out("zmm4") $sums[4], out("zmm5") $sums[5],
-                out("zmm6") $sums[6], out("zmm7") $sums[7], out("zmm8") $sums[8],
-                out("zmm9") $sums[9], out("zmm10") $sums[10], out("zmm11") $sums[11],
-                out("zmm12") $sums[12], out("zmm13") $sums[13], out("zmm14") $sums[14],
-                out("zmm15") $sums[15], out("zmm16") $sums[16], out("zmm17") $sums[17],
-                out("zmm18") $sums[18], out("zmm19") $sums[19], out("zmm20") $sums[20],
-                out("zmm21") $sums[21], out("zmm22") $sums[22], out("zmm23") $sums[23],
+                inout("zmm0") $sums[0], inout("zmm1") $sums[1], inout("zmm2") $sums[2],
+                inout("zmm3") $sums[3], inout("zmm4") $sums[4], inout("zmm5") $sums[5],
+                inout("zmm6") $sums[6], inout("zmm7") $sums[7], inout("zmm8") $sums[8],
+                inout("zmm9") $sums[9], inout("zmm10") $sums[10], inout("zmm11") $sums[11],
+                inout("zmm12") $sums[12], inout("zmm13") $sums[13], inout("zmm14") $sums[14],
+                inout("zmm15") $sums[15], inout("zmm16") $sums[16], inout("zmm17") $sums[17],
+                inout("zmm18") $sums[18], inout("zmm19") $sums[19], inout("zmm20") $sums[20],
+                inout("zmm21") $sums[21], inout("zmm22") $sums[22], inout("zmm23") $sums[23],
                 out("zmm24") _, out("zmm25") _, out("zmm26") _, out("zmm27") _,
                 out("zmm28") _, out("zmm29") _, out("zmm30") _, out("zmm31") _,
                 options(nostack, readonly),
@@ -219,7 +263,7 @@ mod avx512 {
         };
     }
 
-    /// The sums of the first `depth` depths, a multiple of four and not zero.
+    /// The sums with the first `depth` depths added, a multiple of four and not zero.
     ///
     /// # Safety
     /// As [`super::Quads::quads`], and the processor has the instruction set.
@@ -228,6 +272,7 @@ mod avx512 {
     pub(super) unsafe fn quads<const R: usize, const V: usize, const FORM: u8>(
         t: &Tile<'_>,
         rows: &[*const f32; R],
+        sums: [[__m512; V]; R],
         depth: usize,
     ) -> [[__m512; V]; R] {
         const { assert!(R >= 1 && V >= 1 && (V <= 3 && R <= 8 || V == 4 && R <= 6)) };
@@ -239,23 +284,30 @@ mod avx512 {
             (t.a_depth as usize, depth * size_of::<u32>())
         };
         let lines = t.ahead_lines;
+        let stream = if FORM == PARTS { t.ahead_stream } else { depth / QUAD * LINE };
+        let stream = stream * size_of::<f32>();
         let bounds = Bounds {
             end: first + length,
-            stream: depth / QUAD * 64,
+            stream,
+            back: (LINE * size_of::<f32>()).wrapping_sub(streams(V) * stream),
             next: t.next_rows,
             lines: if lines > 2 { QUAD as u32 } else { lines as u32 },
         };
-        let mut sums = [_mm512_setzero_ps(); 24];
+        // As the steps number them.
+        let width = if V == 4 { 4 } else { 3 };
+        let mut all = [_mm512_setzero_ps(); 24];
+        for (i, sums) in sums.iter().enumerate() {
+            all[i * width..][..V].copy_from_slice(sums);
+        }
         // SAFETY: the caller's tables name readable elements, `depth` of them; the loop writes
         // registers only, and all of those are named.
         unsafe {
             if V == 4 {
-                turns!(six_by_four, [r0 0, r1 1, r2 2, r3 3, r4 4, r5 5], t, row, first, bounds, sums);
+                turns!(six_by_four, [r0 0, r1 1, r2 2, r3 3, r4 4, r5 5], t, row, first, bounds, all);
             } else {
-                turns!(eight_by_three, [r0 0, r1 1, r2 2, r3 3, r4 4, r5 5, r6 6, r7 7], t, row, first, bounds, sums);
+                turns!(eight_by_three, [r0 0, r1 1, r2 2, r3 3, r4 4, r5 5, r6 6, r7 7], t, row, first, bounds, all);
             }
         }
-        let width = if V == 4 { 4 } else { 3 };
-        std::array::from_fn(|i| std::array::from_fn(|v| sums[i * width + v]))
+        std::array::from_fn(|i| std::array::from_fn(|v| all[i * width + v]))
     }
 }

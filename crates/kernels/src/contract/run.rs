@@ -3,7 +3,7 @@
 use super::descriptor::{Access, Contraction, NarrowForm, RowTile};
 use super::finish::Finish;
 use super::narrow::{AXPY_COLUMNS, DOT_BLOCK, FOLLOWED_BLOCK, Narrow};
-use super::quads::QUAD;
+use super::quads::{QUAD, stream};
 use super::tile::{Layout, Tile};
 use super::{DEPTH_BLOCK, LINE, depth_blocks};
 
@@ -168,47 +168,60 @@ unsafe fn tiled(
                     let a = if channelwise { a.wrapping_add(panel.cols.start) } else { a };
                     let here = (panel.at - first.at) * depth;
                     // The next panel follows; each tile asks for its share of it.
-                    let ahead_lines = (QUAD * kernels.width / LINE).div_ceil(tiles.len()).min(QUAD);
-                    let share = depth / QUAD * ahead_lines * LINE;
-                    for (i, tile) in tiles.iter().enumerate() {
-                        let layout = match (panel.contiguous, tile.contiguous) {
-                            (true, _) => Layout::Rows,
-                            (false, true) => Layout::Columns,
-                            (false, false) => Layout::Scattered,
-                        };
-                        // The first panel's tiles are the first to read their rows.
-                        let next = desc.tiles.get(row_block.start + i + 1);
-                        let next = next.filter(|_| desc.far && index == 0);
-                        let row = |tile: &RowTile| t.a_row[tile.rows.start] as usize;
-                        let kernel = desc.kernel(kernels, tile, next.is_some());
-                        // SAFETY: the tables name elements inside the operands, the panel lies
-                        // at its place among the packed ones, and the kernels have a proof.
-                        unsafe {
-                            let at = |width: usize| a_scratch.add(i * width * depth).cast_const();
-                            let finish =
-                                finish.map(|f| f.of(&tile.rows, &panel.cols, panel.contiguous));
-                            kernel(&Tile {
-                                a: packed_width.map_or(a, at),
-                                a_rows: t.a_row.as_ptr().add(tile.rows.start),
-                                a_depth: a_depth.as_ptr(),
-                                b: panels.add(here),
-                                width: kernels.width,
-                                depth,
-                                quads: desc.quads,
-                                ahead: panels
-                                    .wrapping_add(here + depth * kernels.width + i * share),
-                                ahead_lines,
-                                next_rows: next.map_or(0, |n| row(n).wrapping_sub(row(tile))),
-                                c,
-                                c_rows: t.c_row.as_ptr().add(tile.rows.start),
-                                c_cols: t.c_col.as_ptr().add(panel.cols.start),
-                                cols: panel.cols.len(),
-                                layout,
-                                add,
-                                finish: finish.as_ref(),
-                            });
-                            if let (Some(finish), false) = (&finish, panel.contiguous) {
-                                (desc.kernels.finish)(finish);
+                    let next_panel = panels.wrapping_add(here + depth * kernels.width);
+                    let in_parts = desc.access == Access::Parts;
+                    let lines = kernels.width / LINE;
+                    let ahead_lines = (QUAD * lines).div_ceil(tiles.len()).min(QUAD);
+                    let ahead_stream = stream(depth * lines, lines);
+                    let share = if in_parts { LINE } else { ahead_lines * LINE };
+                    for part in depth_blocks(depth, desc.part_depth(kernels)) {
+                        let (begins, ends) = (part.start == 0, part.end == depth);
+                        for (i, tile) in tiles.iter().enumerate() {
+                            let layout = match (panel.contiguous, tile.contiguous) {
+                                (true, _) => Layout::Rows,
+                                (false, true) => Layout::Columns,
+                                (false, false) => Layout::Scattered,
+                            };
+                            // The first panel's tiles are the first to read their rows.
+                            let next = desc.tiles.get(row_block.start + i + 1);
+                            let next = next.filter(|_| desc.far && index == 0);
+                            let row = |tile: &RowTile| t.a_row[tile.rows.start] as usize;
+                            let kernel = desc.kernel(kernels, tile, next.is_some());
+                            let turns = (part.start * tiles.len() + i * part.len()) / QUAD;
+                            // SAFETY: the tables name elements inside the operands, the panel lies
+                            // at its place among the packed ones, the scratch holds the packed tiles
+                            // or a sum for each row and column, and the kernels have a proof.
+                            unsafe {
+                                let at =
+                                    |width: usize| a_scratch.add(i * width * depth).cast_const();
+                                let sums = a_scratch.wrapping_add(tile.rows.start * kernels.width);
+                                let finish = finish
+                                    .filter(|_| ends)
+                                    .map(|f| f.of(&tile.rows, &panel.cols, panel.contiguous));
+                                kernel(&Tile {
+                                    a: packed_width.map_or(a, at),
+                                    a_rows: t.a_row.as_ptr().add(tile.rows.start),
+                                    a_depth: a_depth.as_ptr().add(part.start),
+                                    b: panels.add(here + part.start * kernels.width),
+                                    depth: part.len(),
+                                    quads: desc.quads,
+                                    ahead: next_panel.wrapping_add(turns * share),
+                                    ahead_lines,
+                                    ahead_stream,
+                                    next_rows: next.map_or(0, |n| row(n).wrapping_sub(row(tile))),
+                                    from: if begins { std::ptr::null() } else { sums },
+                                    to: if ends { std::ptr::null_mut() } else { sums },
+                                    c,
+                                    c_rows: t.c_row.as_ptr().add(tile.rows.start),
+                                    c_cols: t.c_col.as_ptr().add(panel.cols.start),
+                                    cols: panel.cols.len(),
+                                    layout,
+                                    add,
+                                    finish: finish.as_ref(),
+                                });
+                                if let (Some(finish), false) = (&finish, panel.contiguous) {
+                                    (desc.kernels.finish)(finish);
+                                }
                             }
                         }
                     }

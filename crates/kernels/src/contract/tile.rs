@@ -11,7 +11,7 @@ const WIDEST: usize = 64;
 /// What one tile reads and writes.
 #[derive(Clone, Copy)]
 pub(super) struct Tile<'a> {
-    /// In place: the operand's base; packed: `[depth][8]`; tall: `[depth][16]`.
+    /// In place: the operand's base; packed: `[depth][8]`.
     pub a: *const f32,
     /// In place: offset of each row; packed: not read.
     pub a_rows: *const u32,
@@ -19,17 +19,21 @@ pub(super) struct Tile<'a> {
     pub a_depth: *const u32,
     /// The panel: `[depth][width]`.
     pub b: *const f32,
-    pub width: usize,
     pub depth: usize,
     /// Whether depths follow each other in `A`, by fours from the first on.
     pub quads: bool,
-    /// What is read after this panel: prefetched from here on, so many lines, four at
-    /// most, for four depths (tall: all of it).
+    /// What is read after this panel: prefetched from here on, so many lines, four at most, for four
+    /// depths; in parts one of each stream, so many elements apart.
     pub ahead: *const f32,
     pub ahead_lines: usize,
+    pub ahead_stream: usize,
     /// Far: elements from this tile's first row to that of the next, whose rows are prefetched as far
     /// as they lie like this one's.
     pub next_rows: usize,
+    /// In parts: where the sums of the depths before wait; null if there are none.
+    pub from: *const f32,
+    /// In parts: where the sums wait for the depths that follow; null if there are none.
+    pub to: *mut f32,
     /// The operand's base.
     pub c: *mut f32,
     /// Offset of each row.
@@ -58,19 +62,13 @@ pub(super) enum Layout {
 
 /// How a tile reads `A`: in place, an element of each row broadcast; packed, the same; in place, a
 /// vector of each row, as every column reads an element of its own; in place and the first time, from
-/// beyond the second-level cache, as the next tile will.
+/// beyond the second-level cache, as the next tile will; in place, and only a part of a block's depth,
+/// which the tile before left in the first cache.
 pub(super) const IN_PLACE: u8 = 0;
 pub(super) const PACKED: u8 = 1;
 pub(super) const CHANNELWISE: u8 = 2;
 pub(super) const FAR: u8 = 3;
-
-/// Rows of tall tiles: fewer are read at no cost worth mentioning by two tiles; the most are the width of
-/// their packed rows of `A`.
-pub(super) const TALL_LEAST: usize = 10;
-pub(super) const TALL_MOST: usize = 2 * OCTET;
-/// Streams of lines that a tall tile asks for by turns: the processor follows each to the end of its
-/// page, so more streams are more that is on its way.
-const STREAMS: usize = 4;
+pub(super) const PARTS: u8 = 4;
 
 /// A compiled tile of a certain height and width.
 ///
@@ -100,11 +98,18 @@ pub(super) unsafe fn tile<S: Quads, O: Octet, const R: usize, const V: usize, co
     // Columns of the last vector, and whether they fill it.
     let last = t.cols.saturating_sub((V - 1) * S::LANES);
     let whole = last == S::LANES;
-    let (mut sums, done) = if FORM == PACKED || FORM != CHANNELWISE && t.quads {
+    let mut sums = [[s.splat(0.0); V]; R];
+    if FORM == PARTS && !t.from.is_null() {
+        for (i, sum) in sums.as_flattened_mut().iter_mut().enumerate() {
+            // SAFETY: there is a place for each sum.
+            *sum = unsafe { s.load(t.from.add(i * S::LANES)) };
+        }
+    }
+    let done = if FORM == PACKED || FORM != CHANNELWISE && t.quads {
         // SAFETY: as our own contract; packed depths follow each other, or the tile says so.
-        unsafe { s.quads::<R, V, FORM>(t, &rows) }
+        unsafe { s.quads::<R, V, FORM>(t, &rows, &mut sums) }
     } else {
-        ([[s.splat(0.0); V]; R], 0)
+        0
     };
     let mut b = t.b.wrapping_add(done * V * S::LANES);
     let step = t.ahead_lines * LINE / QUAD;
@@ -149,47 +154,14 @@ pub(super) unsafe fn tile<S: Quads, O: Octet, const R: usize, const V: usize, co
             }
         }
     }
-    // SAFETY: as our own contract.
-    unsafe { store(s, o, t, sums) }
-}
-
-/// Rows `R`, all that there are, and the panel's vectors one by one: a line of weights is asked for a
-/// panel before and read once, and each factor is the memory operand of its instruction.
-///
-/// # Safety
-/// As [`TileFn`].
-#[inline(always)]
-pub(super) unsafe fn tall<S: Quads, O: Octet, const R: usize>(s: S, o: O, t: &Tile<'_>) {
-    const { assert!(TALL_LEAST <= R && R <= TALL_MOST) };
-    let vectors = t.width / S::LANES;
-    let lines = t.depth.div_ceil(STREAMS);
-    for v in 0..vectors {
-        let from = v * S::LANES;
-        let (mut a, mut b) = (t.a, t.b.wrapping_add(from));
-        let ahead = t.ahead.wrapping_add(v * lines * LINE);
-        let mut sums = [[s.splat(0.0)]; R];
-        for k in 0..t.depth {
-            let line = k % STREAMS * vectors * lines + k / STREAMS;
-            s.prefetch(ahead.wrapping_add(line * LINE));
-            // SAFETY: the panel and the packed rows are `depth` deep, and so wide.
-            unsafe {
-                let column = s.load(b);
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    sum[0] = s.mul_add(s.splat(*a.add(i)), column, sum[0]);
-                }
-            }
-            (a, b) = (a.wrapping_add(TALL_MOST), b.wrapping_add(t.width));
+    if FORM == PARTS && !t.to.is_null() {
+        for (i, &sum) in sums.as_flattened().iter().enumerate() {
+            // SAFETY: there is a place for each sum.
+            unsafe { s.store(t.to.add(i * S::LANES), sum) };
         }
-        let cols = from..t.cols.min(from + S::LANES);
-        let finish = t.finish.map(|f| f.of(&(0..R), &cols, f.contiguous));
-        let part = Tile {
-            c_cols: t.c_cols.wrapping_add(from),
-            cols: cols.len(),
-            finish: finish.as_ref(),
-            ..*t
-        };
-        // SAFETY: as our own contract, of these columns.
-        unsafe { store(s, o, &part, sums) }
+    } else {
+        // SAFETY: as our own contract.
+        unsafe { store(s, o, t, sums) }
     }
 }
 
