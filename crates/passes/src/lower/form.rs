@@ -24,13 +24,12 @@ const MIN_ROWS: usize = 24;
 const TILE_ROWS: usize = 8;
 /// Columns below which a chunk is not split further.
 pub(super) const MIN_COLS: usize = 32;
-/// Chunks of columns that are packed apart in every run, the first number that makes them whole vectors
-/// of so many lanes.
+/// Chunks of columns that are packed apart in every run: the first number that reads the first operand
+/// not too often, and makes them whole vectors of so many lanes.
 const PACKS: [usize; 3] = [8, 4, 2];
 const LANES: usize = 16;
-/// Elements of the first operand that every chunk of columns may read again: it stays in the
-/// second-level cache, or near it.
-const AGAIN: usize = 1 << 20;
+/// Elements of the first operand that all chunks of columns together may read: each of them reads it.
+const AGAIN: usize = 1 << 23;
 /// Channels from which a batch of products without columns is one channelwise product.
 const MIN_CHANNELS: usize = 4;
 /// Elements of the first operand that a chunk of one of many products reads, at most: they stay in the
@@ -192,16 +191,18 @@ impl Form {
             }
         }
         // Columns if rows are few, or so that each thread packs and keeps a part of the second operand:
-        // each chunk of them reads the first operand again, which must not be large, and an epilogue
-        // wants its rows long.
+        // the larger the first operand, the fewer, as each chunk reads it again, and an epilogue wants
+        // its rows long.
         let few = m * products < 2 * MIN_ROWS;
         let k = volume(&self.depth);
-        let again = m <= n && m.saturating_mul(k) <= AGAIN;
-        let apart = again && direct && products == 1 && self.cols.len() == 1 && !packed_once;
-        let whole = |c: &usize| n.is_multiple_of(c * LANES) && n / c >= MIN_COLS;
+        let apart = m <= n && direct && products == 1 && self.cols.len() == 1 && !packed_once;
+        let read = m.saturating_mul(k);
+        let fits = |c: &usize| {
+            n.is_multiple_of(c * LANES) && n / c >= MIN_COLS && read.saturating_mul(*c) <= AGAIN
+        };
         let col_chunks = match work > SMALL {
             true if few => CHUNKS.min(n / MIN_COLS).max(1),
-            true if apart => PACKS.into_iter().find(whole).unwrap_or(1),
+            true if apart => PACKS.into_iter().find(fits).unwrap_or(1),
             _ => 1,
         };
         let most = if packed_once { CHUNKS } else { CHUNKS.min(products * m / MIN_ROWS) };
