@@ -341,6 +341,9 @@ impl<'m> Frame<'m> {
         let c_rows = offsets(&contract.rows, c, output)?;
         let a_depth = offsets(&contract.depth, 0, input)?;
         let c_cols = offsets(&contract.cols, 0, output)?;
+        if c_rows.is_empty() || c_cols.is_empty() {
+            return Ok(()); // nothing is said of where operands lie then
+        }
         let (b_cols, b_depth) = if contract.packed {
             let (cols, depth) = (c_cols.len() as i64, a_depth.len() as i64);
             let plain = |extent, stride| Dim { extent, input: stride, output: stride };
@@ -408,6 +411,9 @@ impl<'m> Frame<'m> {
 
 impl Frame<'_> {
     fn transform(&mut self, t: &Transform) {
+        if t.len == 0 {
+            return; // nothing is said of where operands lie then
+        }
         let (src, dst) = (self.affine(&t.src.1), self.affine(&t.dst.1));
         let place = |start: i64, strides: [i64; 3], at: [usize; 3]| {
             let distances = at.iter().zip(strides).map(|(&n, stride)| n as i64 * stride);

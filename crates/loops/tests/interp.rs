@@ -43,6 +43,22 @@ fn chunks_cover_the_whole_range_once() {
 }
 
 #[test]
+fn what_has_no_elements_reads_nothing_wherever_it_lies() {
+    let text = "program {
+        buffer b0 \"x\": f32[4] input
+        buffer b1 \"ids\": i32[3] input
+        buffer b2 \"y\": f32[2] output
+        kernel \"k\"(b0, b1, b2) {
+            transform a2[9] strides(1, 1, 1) = winograd_result4to2 a0[9] strides(1, 1, 1) len 0 bias a1[99] residual a0[99] rows(1, 1) relu
+            contract a2[9] = a0[9] * a0[9] rows(0:1:1) cols(2:1:1) depth(1:1:1) bias a1[99] residual a0[99] rows(1)
+        }
+    }";
+    kiln_loops::verify(&parse(text).unwrap()).unwrap();
+    // Memory that nobody writes stays what it was.
+    assert!(f32s(&last(text, &[])).iter().all(|y| y.is_nan()));
+}
+
+#[test]
 fn registers_fold_and_select() {
     let text = "program {
         buffer b0 \"x\": f32[4] input

@@ -223,6 +223,9 @@ fn transforms_stay_inside_and_write_each_place_once() {
     reject(&ended("residual a4[0] rows(57, 4)"), "a4 has 64 elements");
     reject(&ended("residual a4[0] rows(0, -1)"), "a4 has 64 elements");
     reject(&ended("relu min f32 0.0"), "not with a positive f32");
+    let empty = |rest: &str| ended(rest).replace("len 4", "len 0");
+    accept(&empty("bias a2[99] residual a4[99] rows(8, 4)"));
+    reject(&empty("residual a4[0] rows(8)"), "another number of row dimensions");
     let outside = "transform a1[0] strides(8, 4, 1) = haar a0[0] strides(16, 4, 1) len 4";
     assert!(parse(&program(outside)).unwrap_err().to_string().contains("a map"));
 }

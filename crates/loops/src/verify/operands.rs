@@ -75,6 +75,7 @@ impl<'p> Verifier<'p> {
         if contract.inputs().any(|place| place.0 == contract.c.0) {
             return here("the result's memory is also an operand's");
         }
+        has_form(&contract.epilogue, contract.rows.len())?;
         let first = self.counters.free(1);
         let (rows, row_slots) = self.dims(&contract.rows)?;
         let (cols, col_slots) = self.dims(&contract.cols)?;
@@ -136,20 +137,12 @@ impl<'p> Verifier<'p> {
         columns: impl Iterator<Item = (Slot, i64)>,
         stmt: &'p Stmt,
     ) -> Checked<()> {
-        if let Some(cap) = epilogue.cap
-            && !matches!(cap, Scalar::F32(x) if x > 0.0)
-        {
-            return here("the minimum is not with a positive f32");
-        }
         if let Some(bias) = &epilogue.bias {
             let mut at = self.operand(bias)?;
             at.add(self.counters.free(count), 1);
             self.access(bias.0, false, at, stmt)?;
         }
         let Some(residual) = &epilogue.residual else { return Ok(()) };
-        if residual.rows.len() != rows.len() {
-            return here("the residual has another number of row dimensions");
-        }
         let mut at = self.operand(&residual.at)?;
         for (&stride, &slot) in residual.rows.iter().zip(rows) {
             at.add(slot, stride.into());
@@ -187,6 +180,7 @@ impl<'p> Verifier<'p> {
         if t.inputs().any(|place| place.0 == t.dst.0) {
             return here("the memory of what is read is also the destination's");
         }
+        has_form(&t.epilogue, 2)?;
         if t.len > MAX_EXTENT {
             return here("the channels are too many");
         }
@@ -210,6 +204,19 @@ impl<'p> Verifier<'p> {
         self.epilogue(&t.epilogue, &[row, column], t.len, channels, stmt)?;
         self.access(t.dst.0, true, dst, stmt)
     }
+}
+
+/// Refuses an epilogue that does not fit so many dimensions of rows, whether there is anything in them.
+fn has_form(epilogue: &Epilogue, rows: usize) -> Checked<()> {
+    if let Some(cap) = epilogue.cap
+        && !matches!(cap, Scalar::F32(x) if x > 0.0)
+    {
+        return here("the minimum is not with a positive f32");
+    }
+    if epilogue.residual.as_ref().is_some_and(|r| r.rows.len() != rows) {
+        return here("the residual has another number of row dimensions");
+    }
+    Ok(())
 }
 
 /// Adds the strides of a contraction's second operand.
